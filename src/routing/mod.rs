@@ -1,1 +1,8 @@
-//!
+//! The router, pure: rows go in, snapshots and picks come out. Nothing here does I/O, asks the time or
+//! throws dice of its own; what is needed of these is handed in.
+#![deny(clippy::disallowed_methods)]
+
+pub mod ids;
+pub mod rows;
+pub mod closings;
+pub mod build;
