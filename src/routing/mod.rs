@@ -6,3 +6,5 @@ pub mod ids;
 pub mod rows;
 pub mod closings;
 pub mod build;
+pub mod outcome;
+pub mod health;
