@@ -1,0 +1,1 @@
+//! JSON read one level deep and changed where it stands.
