@@ -12,6 +12,7 @@ use super::closings::{Closed, Closing, Closings};
 use super::health::{Granted, Health, HealthView, Learnt, LeaseId};
 use super::ids::{ChannelId, Generation, Moment};
 use super::misses::Misses;
+use super::open::WhyClosed;
 use super::outcome::Outcome;
 use super::pick::{Bars, Picked, Question, Shortage, Turns, pick};
 use super::rebuilds::Scope;
@@ -47,6 +48,18 @@ pub struct Found {
     pub began: Moment,
     /// A row that cannot be decoded might be open: a refusal must not speak for it (R7).
     pub maybe_open: bool,
+}
+
+/// Why an ability is not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotOpen {
+    /// There is no such ability.
+    NoAbility,
+    Channel(WhyClosed),
+    /// The channel is open, but the ability is disabled or held.
+    Ability,
+    /// A row cannot be decoded, and no last good definition is known.
+    Unreadable,
 }
 
 /// What becomes of a lookup's route.
@@ -227,6 +240,11 @@ impl Router {
 
     pub fn unwell(&self, now: Instant) -> Vec<HealthView> {
         self.health.unwell(now)
+    }
+
+    /// Leases that have not reported.
+    pub fn leases(&self) -> usize {
+        self.health.leases()
     }
 
     pub fn closings(&self) -> &Closings {
