@@ -203,9 +203,7 @@ mod tests {
             status: 429,
             retry_after: None,
         };
-        let refused = Outcome::Refused {
-            reason: "401".into(),
-        };
+        let refused = Outcome::Refused { reason: "401".into() };
         //                                     excludes  next        counts  second round
         check(Outcome::Ok, "ok", Nothing, Done, false, false);
         check(busy, "busy", Key, Elsewhere, true, true);

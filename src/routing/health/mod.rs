@@ -23,6 +23,7 @@ mod cooling;
 mod evidence;
 mod mark;
 mod standing;
+mod unwell;
 mod view;
 mod window;
 
@@ -40,9 +41,10 @@ use serde::Serialize;
 use super::ids::{ChannelId, KeyId, ModelName};
 use super::outcome::Outcome;
 use cooling::LONGEST_BELIEF;
-use evidence::Evidence;
+use evidence::{Blow, Evidence};
 use mark::{Mark, Order};
 pub use standing::{Prospect, Standing, Word, prospect};
+use unwell::{Part, Unwell};
 pub use view::{HealthState, HealthView};
 
 /// One picked channel and key, until it has reported. Numbers are never used twice.
@@ -78,33 +80,6 @@ pub struct Health {
     unwell: FxHashMap<ChannelId, Unwell>,
     leases: FxHashMap<LeaseId, Leased>,
     in_flight: FxHashMap<ChannelId, u32>,
-}
-
-/// What is not well of one channel.
-#[derive(Debug, Default)]
-struct Unwell {
-    marks: FxHashMap<Part, Mark>,
-    probes: Vec<Probe>,
-    /// From grant to first real event, moving average over what was seen while something was not well.
-    latency: Option<Duration>,
-}
-
-/// What of a channel an outcome speaks of.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Part {
-    Whole,
-    Key(Option<KeyId>),
-    Model(ModelName),
-    KeyForModel(Option<KeyId>, ModelName),
-}
-
-/// The claim of the one request that finds out.
-#[derive(Debug)]
-struct Probe {
-    lease: LeaseId,
-    /// `None`: of the whole channel.
-    model: Option<ModelName>,
-    until: Instant,
 }
 
 #[derive(Debug)]
@@ -216,24 +191,25 @@ impl Health {
     /// with it. `None`: nobody knows this lease.
     pub fn first_event(&mut self, lease: LeaseId, now: Instant) -> Option<Learnt> {
         let leased = self.leases.get(&lease)?;
-        let mut learnt = Learnt::nothing(leased.channel);
-        if leased.hearing == Hearing::Deaf {
+        let (channel, granted, hearing) = (leased.channel, leased.granted, leased.hearing);
+        let mut learnt = Learnt::nothing(channel);
+        let Some(unwell) = self.unwell.get_mut(&channel) else {
+            return Some(learnt);
+        };
+        learnt.probe_ended = unwell.end_claim(lease, now);
+        if hearing == Hearing::Deaf {
             return Some(learnt);
         }
-        let parts = leased.parts();
-        let (channel, granted, granted_at) = (leased.channel, leased.granted, leased.granted_at);
-        let mut healed = Vec::new();
-        if let Some(unwell) = self.unwell.get_mut(&channel) {
-            unwell.note_latency(now.saturating_duration_since(granted_at));
-            learnt.probe_ended = unwell.end_claim(lease, now);
-            for part in parts {
-                if let Some(mark) = unwell.marks.get_mut(&part)
-                    && mark.lives(granted, now)
-                {
-                    healed.push(part);
-                }
-            }
-        }
+        unwell.note_latency(now.saturating_duration_since(leased.granted_at));
+        let healed = Part::touched(leased.key, &leased.model)
+            .into_iter()
+            .filter(|part| {
+                unwell
+                    .marks
+                    .get_mut(part)
+                    .is_some_and(|mark| mark.lives(granted, now))
+            })
+            .collect::<Vec<_>>();
         learnt.recovered = !healed.is_empty();
         self.outdate(channel, granted, &healed);
         Some(learnt)
@@ -249,45 +225,31 @@ impl Health {
     ) -> Option<Learnt> {
         let leased = self.take(lease)?;
         let channel = leased.channel;
-        let at = self.order.next();
         let mut learnt = Learnt::nothing(channel);
-        if leased.hearing == Hearing::Deaf {
-            return Some(learnt);
-        }
-        let mut healed = Vec::new();
         if let Some(unwell) = self.unwell.get_mut(&channel) {
             learnt.probe_ended = unwell.end_claim(lease, now);
         }
-        for part in leased.parts() {
-            match evidence::of(outcome, &part) {
-                Evidence::Nothing => {}
-                Evidence::Fails(blow) => {
-                    let unwell = self.unwell.entry(channel).or_default();
-                    let mark = unwell.marks.entry(part).or_default();
-                    let until = if leased.hearing == Hearing::OldNews {
-                        mark.hear(&blow, at, now)
-                    } else {
-                        mark.fail(&blow, leased.granted, at, now, rng)
-                    };
-                    learnt.cooled_until = learnt.cooled_until.max(until);
-                }
-                proof @ (Evidence::Lives | Evidence::Works) => {
-                    let Some(mark) = self.unwell.get_mut(&channel).and_then(|u| u.marks.get_mut(&part))
-                    else {
-                        continue;
-                    };
-                    let ended = match proof {
-                        Evidence::Works => mark.works(leased.granted, now),
-                        _ => mark.lives(leased.granted, now),
-                    };
-                    if ended {
-                        healed.push(part);
+        if leased.hearing != Hearing::Deaf {
+            let at = self.order.next();
+            let mut healed = Vec::new();
+            for part in Part::touched(leased.key, &leased.model) {
+                match evidence::of(outcome, &part) {
+                    Evidence::Nothing => {}
+                    Evidence::Fails(blow) => {
+                        let until = self.mark(&leased, part, &blow, at, now, rng);
+                        learnt.cooled_until = learnt.cooled_until.max(until);
+                    }
+                    Evidence::Lives => {
+                        self.heal(&leased, part, &mut healed, |mark| mark.lives(leased.granted, now))
+                    }
+                    Evidence::Works => {
+                        self.heal(&leased, part, &mut healed, |mark| mark.works(leased.granted, now))
                     }
                 }
             }
+            learnt.recovered = !healed.is_empty();
+            self.outdate(channel, leased.granted, &healed);
         }
-        learnt.recovered = !healed.is_empty();
-        self.outdate(channel, leased.granted, &healed);
         self.tidy_channel(channel, now);
         Some(learnt)
     }
@@ -326,7 +288,7 @@ impl Health {
                 Part::Key(of) | Part::KeyForModel(of, _) => *of != key,
                 Part::Whole | Part::Model(_) => true,
             });
-            if unwell.marks.is_empty() && unwell.probes.is_empty() {
+            if unwell.is_empty() {
                 self.unwell.remove(&channel);
             }
         }
@@ -355,6 +317,41 @@ impl Health {
         Some(leased)
     }
 
+    /// Marks a part that has failed; answers until when it cools, if by this.
+    fn mark(
+        &mut self,
+        leased: &Leased,
+        part: Part,
+        blow: &Blow,
+        at: Order,
+        now: Instant,
+        rng: &mut impl Rng,
+    ) -> Option<Instant> {
+        let marks = &mut self.unwell.entry(leased.channel).or_default().marks;
+        let mark = marks.entry(part).or_default();
+        match leased.hearing {
+            Hearing::Full => mark.fail(blow, leased.granted, at, now, rng),
+            Hearing::OldNews => mark.hear(blow, at, now),
+            Hearing::Deaf => None,
+        }
+    }
+
+    /// Notes a part's sign of life, if it is not well, and whether that has ended something.
+    fn heal(
+        &mut self,
+        leased: &Leased,
+        part: Part,
+        healed: &mut Vec<Part>,
+        sign: impl FnOnce(&mut Mark) -> bool,
+    ) {
+        let unwell = self.unwell.get_mut(&leased.channel);
+        if let Some(mark) = unwell.and_then(|unwell| unwell.marks.get_mut(&part))
+            && sign(mark)
+        {
+            healed.push(part);
+        }
+    }
+
     /// What was granted before the lease that ended a cooling of these parts has no news of them. Walks all
     /// leases, which is fine as recoveries are rare.
     fn outdate(&mut self, channel: ChannelId, before: Order, healed: &[Part]) {
@@ -365,7 +362,7 @@ impl Health {
             if leased.channel == channel
                 && leased.granted < before
                 && leased.hearing == Hearing::Full
-                && healed.iter().any(|part| part.covers(leased))
+                && healed.iter().any(|part| part.touches(leased.key, &leased.model))
             {
                 leased.hearing = Hearing::OldNews;
             }
@@ -388,33 +385,6 @@ impl Learnt {
             cooled_until: None,
             recovered: false,
             probe_ended: false,
-        }
-    }
-}
-
-impl Leased {
-    fn parts(&self) -> [Part; 4] {
-        Part::touched(self.key, &self.model)
-    }
-}
-
-impl Part {
-    /// What a lease of this key for this model depends on.
-    fn touched(key: Option<KeyId>, model: &ModelName) -> [Part; 4] {
-        [
-            Part::Whole,
-            Part::Key(key),
-            Part::Model(model.clone()),
-            Part::KeyForModel(key, model.clone()),
-        ]
-    }
-
-    fn covers(&self, leased: &Leased) -> bool {
-        match self {
-            Part::Whole => true,
-            Part::Key(key) => *key == leased.key,
-            Part::Model(model) => *model == leased.model,
-            Part::KeyForModel(key, model) => *key == leased.key && *model == leased.model,
         }
     }
 }
