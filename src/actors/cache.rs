@@ -111,7 +111,10 @@ impl CacheActor {
             generation: Generation(self.generations),
             began,
         };
-        let build = self.options.runtime.spawn(build(self.options.database.clone(), order));
+        let build = self
+            .options
+            .runtime
+            .spawn(build(self.options.database.clone(), order));
         self.building = Some((number, build.abort_handle()));
         let deadline = self.options.build_deadline;
         let started = Instant::now();
@@ -122,13 +125,27 @@ impl CacheActor {
                 Ok(Err(stopped)) => (Err(BuildFailed::of_task(&stopped)), Counts::default()),
                 Err(_) => (Err(BuildFailed::late(deadline)), Counts::default()),
             };
-            BuildEnded { number, result, counts, took: started.elapsed() }
+            BuildEnded {
+                number,
+                result,
+                counts,
+                took: started.elapsed(),
+            }
         };
-        ctx.spawn(ended.into_actor(self).map(|ended, actor, ctx| actor.build_ended(ended, ctx)));
+        ctx.spawn(
+            ended
+                .into_actor(self)
+                .map(|ended, actor, ctx| actor.build_ended(ended, ctx)),
+        );
     }
 
     fn build_ended(&mut self, ended: BuildEnded, ctx: &mut Context<Self>) {
-        let BuildEnded { number, result, counts, took } = ended;
+        let BuildEnded {
+            number,
+            result,
+            counts,
+            took,
+        } = ended;
         if let Some((_, task)) = self.building.take_if(|(building, _)| *building == number) {
             // Of a build that has ended this does nothing; one past its deadline loses its connection.
             task.abort();
@@ -143,7 +160,9 @@ impl CacheActor {
                 Err(failed)
             }
         };
-        let (askers, step) = self.rebuilds.ended(number, answer.is_ok(), Instant::now(), &mut self.rng);
+        let (askers, step) = self
+            .rebuilds
+            .ended(number, answer.is_ok(), Instant::now(), &mut self.rng);
         for asker in askers {
             // An asker that has gone needs no answer.
             let _ = asker.send(answer.clone());
@@ -162,7 +181,12 @@ impl CacheActor {
         let old = self.router.install(built, Instant::now());
         let shown = self.published.send_replace(Arc::clone(self.router.snapshot()));
         self.options.runtime.spawn_blocking(move || drop((old, shown)));
-        self.built = Some(LastBuild { at: SystemTime::now(), installed: Instant::now(), took, counts });
+        self.built = Some(LastBuild {
+            at: SystemTime::now(),
+            installed: Instant::now(),
+            took,
+            counts,
+        });
         generation
     }
 
@@ -170,7 +194,10 @@ impl CacheActor {
         counters::REBUILDS.with_label_values(&["any", "failed"]).inc();
         warn!(reason = failed.reason.as_str(), build_ms = took.as_millis() as u64;
             "build failed, last good snapshot serves on");
-        self.last_error = Some(LastError { reason: failed.reason.clone(), at: unix_ms(SystemTime::now()) });
+        self.last_error = Some(LastError {
+            reason: failed.reason.clone(),
+            at: unix_ms(SystemTime::now()),
+        });
     }
 
     fn lease(&self, grant: crate::routing::router::Grant, ctx: &mut Context<Self>) -> Lease {
@@ -187,7 +214,14 @@ impl CacheActor {
         if let (Chosen::Granted(_), Some(found)) = (&chosen, found)
             && let Some(scope) = self.router.wanted(question, found, now)
         {
-            self.ask(Rebuild { scope, urgency: Urgency::Background }, None, ctx);
+            self.ask(
+                Rebuild {
+                    scope,
+                    urgency: Urgency::Background,
+                },
+                None,
+                ctx,
+            );
         }
         match chosen {
             Chosen::Granted(grant) => Choice::Lease(self.lease(grant, ctx)),
@@ -201,7 +235,10 @@ impl Actor for CacheActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let everything = Rebuild { scope: Scope::Everything, urgency: Urgency::Background };
+        let everything = Rebuild {
+            scope: Scope::Everything,
+            urgency: Urgency::Background,
+        };
         self.ask(everything.clone(), None, ctx);
         ctx.run_interval(self.options.sync_interval, move |actor, ctx| {
             actor.ask(everything.clone(), None, ctx);
@@ -240,7 +277,9 @@ impl Handler<Rebuild> for CacheActor {
         Box::pin(async move {
             match (asked, answer.await) {
                 (Ok(()), Ok(answer)) => answer,
-                _ => Err(BuildFailed { reason: "the build was not answered for".to_owned() }),
+                _ => Err(BuildFailed {
+                    reason: "the build was not answered for".to_owned(),
+                }),
             }
         })
     }
@@ -307,7 +346,12 @@ struct Order {
 }
 
 async fn build(database: Database, order: Order) -> Result<(Box<Built>, Counts), BuildFailed> {
-    let Order { scope, base, generation, began } = order;
+    let Order {
+        scope,
+        base,
+        generation,
+        began,
+    } = order;
     let draft = match &scope {
         Scope::Everything => load_snapshot::everything(&database).await,
         Scope::Channels(ids) => {
@@ -315,7 +359,9 @@ async fn build(database: Database, order: Order) -> Result<(Box<Built>, Counts),
             load_snapshot::channels(&database, &ids).await
         }
     };
-    let draft = draft.map_err(|error| BuildFailed { reason: error.to_string() })?;
+    let draft = draft.map_err(|error| BuildFailed {
+        reason: error.to_string(),
+    })?;
     let assembled = tokio::task::spawn_blocking(move || {
         let built = Box::new(Built::new(draft, &base, scope, generation, began));
         let counts = built.snapshot.counts();
@@ -326,12 +372,20 @@ async fn build(database: Database, order: Order) -> Result<(Box<Built>, Counts),
 
 impl BuildFailed {
     fn of_task(stopped: &tokio::task::JoinError) -> BuildFailed {
-        let reason = if stopped.is_panic() { "the build panicked" } else { "the build was cancelled" };
-        BuildFailed { reason: reason.to_owned() }
+        let reason = if stopped.is_panic() {
+            "the build panicked"
+        } else {
+            "the build was cancelled"
+        };
+        BuildFailed {
+            reason: reason.to_owned(),
+        }
     }
 
     fn late(deadline: Duration) -> BuildFailed {
-        BuildFailed { reason: format!("the build was not done within {} ms", deadline.as_millis()) }
+        BuildFailed {
+            reason: format!("the build was not done within {} ms", deadline.as_millis()),
+        }
     }
 }
 
@@ -343,5 +397,6 @@ fn scope_word(scope: &Scope) -> &'static str {
 }
 
 fn unix_ms(at: SystemTime) -> i64 {
-    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+    at.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as i64)
 }

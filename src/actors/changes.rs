@@ -38,7 +38,11 @@ pub struct Changes {
 
 impl Changes {
     pub(super) fn new(cache: actix::Addr<CacheActor>, runtime: Handle) -> Changes {
-        Changes { cache, runtime, tasks: TaskTracker::new() }
+        Changes {
+            cache,
+            runtime,
+            tasks: TaskTracker::new(),
+        }
     }
 
     /// Runs `write` to its commit, then closes and rebuilds. The change goes on though nobody waits for it.
@@ -64,7 +68,9 @@ impl Changes {
             Ok(result) => result,
             Err(_) => {
                 ask_for_rebuild(&self.cache, Scope::Everything);
-                Err(ChangeError::Unknown(crate::store::error::StoreError::Internal("the change panicked".to_owned())))
+                Err(ChangeError::Unknown(crate::store::error::StoreError::Internal(
+                    "the change panicked".to_owned(),
+                )))
             }
         }
     }
@@ -90,7 +96,13 @@ async fn settle(cache: &actix::Addr<CacheActor>, committed: Committed) -> Routin
     if !closings.is_empty() && cache.send(Close(closings)).await.is_err() {
         return RoutingState::Pending;
     }
-    match cache.send(Rebuild { scope: scope_of(&touched), urgency: Urgency::Admin }).await {
+    match cache
+        .send(Rebuild {
+            scope: scope_of(&touched),
+            urgency: Urgency::Admin,
+        })
+        .await
+    {
         Ok(Ok(generation)) => RoutingState::InPlace(generation),
         Ok(Err(failed)) => {
             warn!(reason = failed.reason.as_str(); "a change is committed, but its rebuild failed");
@@ -101,7 +113,10 @@ async fn settle(cache: &actix::Addr<CacheActor>, committed: Committed) -> Routin
 }
 
 fn ask_for_rebuild(cache: &actix::Addr<CacheActor>, scope: Scope) {
-    cache.do_send(Rebuild { scope, urgency: Urgency::Admin });
+    cache.do_send(Rebuild {
+        scope,
+        urgency: Urgency::Admin,
+    });
 }
 
 fn scope_of(touched: &[ChannelId]) -> Scope {

@@ -28,8 +28,15 @@ struct Owner {
 
 impl Lease {
     pub(super) fn new(grant: Grant, actor: Addr<CacheActor>) -> Lease {
-        let owner = Owner { reports: actor.clone().recipient(), first_events: actor.recipient() };
-        Lease { grant, owner: Some(owner), _permit: None }
+        let owner = Owner {
+            reports: actor.clone().recipient(),
+            first_events: actor.recipient(),
+        };
+        Lease {
+            grant,
+            owner: Some(owner),
+            _permit: None,
+        }
     }
 
     pub(super) fn with(self, permit: OwnedSemaphorePermit) -> Lease {
@@ -65,7 +72,9 @@ impl Lease {
     /// The answer's first real event has come: what this lease probed is well again.
     pub fn first_event(&self) {
         if let Some(owner) = &self.owner {
-            owner.first_events.do_send(FirstEvent { lease: self.grant.lease });
+            owner.first_events.do_send(FirstEvent {
+                lease: self.grant.lease,
+            });
         }
     }
 
@@ -76,7 +85,10 @@ impl Lease {
 
     fn send(&mut self, outcome: Outcome) {
         if let Some(owner) = self.owner.take() {
-            owner.reports.do_send(Report { lease: self.grant.lease, outcome });
+            owner.reports.do_send(Report {
+                lease: self.grant.lease,
+                outcome,
+            });
         }
     }
 }

@@ -150,4 +150,3 @@ pub struct IsOpen {
     pub group: GroupName,
     pub model: ModelName,
 }
-

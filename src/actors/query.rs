@@ -49,8 +49,16 @@ impl QueryActor {
         connections: usize,
         snapshots: watch::Receiver<Arc<Snapshot>>,
     ) -> QueryActor {
-        let bounds = Bounds { running: connections, waiting: WAITING_QUESTIONS };
-        QueryActor { database, runtime, lookups: Lookups::new(bounds), snapshots }
+        let bounds = Bounds {
+            running: connections,
+            waiting: WAITING_QUESTIONS,
+        };
+        QueryActor {
+            database,
+            runtime,
+            lookups: Lookups::new(bounds),
+            snapshots,
+        }
     }
 
     fn ask(
@@ -73,7 +81,9 @@ impl QueryActor {
     fn start_lookups(&mut self, ctx: &mut Context<Self>) {
         while let Some(asked) = self.lookups.next() {
             let last_good = Arc::clone(&self.snapshots.borrow());
-            let lookup = self.runtime.spawn(look_up(self.database.clone(), asked.clone(), last_good));
+            let lookup = self
+                .runtime
+                .spawn(look_up(self.database.clone(), asked.clone(), last_good));
             ctx.spawn(lookup.into_actor(self).map(move |result, actor, ctx| {
                 let answer = match result {
                     Ok(Ok(found)) => Ok(Arc::new(found)),
@@ -116,7 +126,10 @@ impl Handler<Pick> for QueryActor {
     type Result = ResponseFuture<Result<Answer, Unanswered>>;
 
     fn handle(&mut self, Pick(question): Pick, ctx: &mut Self::Context) -> Self::Result {
-        let asked = Asked { groups: Arc::clone(&question.groups), model: question.model.clone() };
+        let asked = Asked {
+            groups: Arc::clone(&question.groups),
+            model: question.model.clone(),
+        };
         let answer = self.ask(asked, ctx);
         Box::pin(async move { answer.await.map(Answer::Route) })
     }
@@ -125,8 +138,22 @@ impl Handler<Pick> for QueryActor {
 impl Handler<IsOpen> for QueryActor {
     type Result = ResponseFuture<Result<Result<(), NotOpen>, Unanswered>>;
 
-    fn handle(&mut self, IsOpen { channel, group, model }: IsOpen, ctx: &mut Self::Context) -> Self::Result {
-        let answer = self.ask(Asked { groups: Arc::from([group.clone()]), model: model.clone() }, ctx);
+    fn handle(
+        &mut self,
+        IsOpen {
+            channel,
+            group,
+            model,
+        }: IsOpen,
+        ctx: &mut Self::Context,
+    ) -> Self::Result {
+        let answer = self.ask(
+            Asked {
+                groups: Arc::from([group.clone()]),
+                model: model.clone(),
+            },
+            ctx,
+        );
         Box::pin(async move { Ok(answer.await?.is_open(channel, group.as_str(), model.as_str())) })
     }
 }

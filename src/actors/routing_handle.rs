@@ -61,7 +61,13 @@ pub struct Routing {
 impl Routing {
     /// Starts the actors, each on an arbiter of its own. Call it inside an actix system.
     pub fn start(options: RoutingOptions) -> Routing {
-        let RoutingOptions { database, runtime, sync_interval, build_deadline, lookup_connections } = options;
+        let RoutingOptions {
+            database,
+            runtime,
+            sync_interval,
+            build_deadline,
+            lookup_connections,
+        } = options;
         let (cache, snapshots) = CacheActor::new(CacheOptions {
             database: database.clone(),
             runtime: runtime.clone(),
@@ -69,7 +75,12 @@ impl Routing {
             build_deadline,
         });
         let cache = CacheActor::start_in_arbiter(&Arbiter::new().handle(), |_| cache);
-        let query = QueryActor::new(database.clone(), runtime.clone(), lookup_connections, snapshots.clone());
+        let query = QueryActor::new(
+            database.clone(),
+            runtime.clone(),
+            lookup_connections,
+            snapshots.clone(),
+        );
         let query = QueryActor::start_in_arbiter(&Arbiter::new().handle(), |_| query);
         let tokens = TokenActor::new(database.clone(), runtime.clone());
         let tokens = TokenActor::start_in_arbiter(&Arbiter::new().handle(), |_| tokens);
@@ -105,7 +116,9 @@ impl Routing {
         match self.cache.send(pick.clone()).await {
             Ok(Ok(Answer::Lease(lease))) => return Ok((lease.with(permit), "snapshot")),
             Ok(Err(Unanswered::Miss(_))) => counters::MISSES.inc(),
-            Ok(Ok(Answer::Route(_)) | Err(_)) | Err(_) => return Err(Refusal::Overloaded { retry_after: None }),
+            Ok(Ok(Answer::Route(_)) | Err(_)) | Err(_) => {
+                return Err(Refusal::Overloaded { retry_after: None });
+            }
         }
         let lease = self.ask_database(pick).await?;
         Ok((lease.with(permit), "lookup"))
@@ -114,7 +127,10 @@ impl Routing {
     async fn ask_database(&self, pick: Pick) -> Result<Lease, Refusal> {
         for _ in 0..LOOKUPS_A_PICK {
             let found = self.found(pick.clone()).await?;
-            let choose = Choose { question: Arc::clone(&pick.0), found };
+            let choose = Choose {
+                question: Arc::clone(&pick.0),
+                found,
+            };
             match self.cache.send(choose).await {
                 Ok(Choice::Lease(lease)) => return Ok(lease),
                 Ok(Choice::Refused(refusal)) => return Err(refusal),
@@ -136,17 +152,30 @@ impl Routing {
 
     /// Whether one ability is open, asked of the database.
     pub async fn is_open(&self, ability: IsOpen) -> Result<Result<(), NotOpen>, Unanswered> {
-        self.query.send(ability).await.unwrap_or(Err(Unanswered::Overloaded))
+        self.query
+            .send(ability)
+            .await
+            .unwrap_or(Err(Unanswered::Overloaded))
     }
 
     /// Answers when a build that began after this call has ended.
     pub async fn rebuild(&self, scope: Scope, urgency: Urgency) -> Result<Generation, BuildFailed> {
-        let closed = |_| Err(BuildFailed { reason: "the cache actor is gone".to_owned() });
-        self.cache.send(Rebuild { scope, urgency }).await.unwrap_or_else(closed)
+        let closed = |_| {
+            Err(BuildFailed {
+                reason: "the cache actor is gone".to_owned(),
+            })
+        };
+        self.cache
+            .send(Rebuild { scope, urgency })
+            .await
+            .unwrap_or_else(closed)
     }
 
     pub async fn authenticate(&self, hash: KeyHash) -> Result<Arc<Token>, NoToken> {
-        self.tokens.send(Authenticate { hash }).await.unwrap_or(Err(NoToken::Overloaded))
+        self.tokens
+            .send(Authenticate { hash })
+            .await
+            .unwrap_or(Err(NoToken::Overloaded))
     }
 
     /// No later request is let in by what was remembered of this token.

@@ -36,7 +36,10 @@ const UNKNOWN_FOR: Duration = Duration::from_secs(1);
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// While the database fails, a remembered token is asked again no sooner than this.
 const ASK_AGAIN_AFTER_FAILURE: Duration = Duration::from_secs(5);
-const BOUNDS: Bounds = Bounds { running: 2, waiting: 256 };
+const BOUNDS: Bounds = Bounds {
+    running: 2,
+    waiting: 256,
+};
 /// How often it is written when tokens were last used.
 const WRITE_LAST_USED: Duration = Duration::from_secs(15);
 
@@ -105,7 +108,9 @@ impl Token {
 
     pub fn allows_address(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.networks.as_ref().is_none_or(|networks| networks.iter().any(|net| net.contains(&address)))
+        self.networks
+            .as_ref()
+            .is_none_or(|networks| networks.iter().any(|net| net.contains(&address)))
     }
 }
 
@@ -113,8 +118,12 @@ impl Token {
 fn networks(token: TokenId, list: &[String]) -> Vec<IpNet> {
     let parse = |entry: &String| {
         let entry = entry.trim();
-        let parsed = entry.parse::<IpNet>().or_else(|_| entry.parse::<IpAddr>().map(IpNet::from));
-        parsed.inspect_err(|_| warn!(token:% = token; "an entry of allow_ips is no address and no network")).ok()
+        let parsed = entry
+            .parse::<IpNet>()
+            .or_else(|_| entry.parse::<IpAddr>().map(IpNet::from));
+        parsed
+            .inspect_err(|_| warn!(token:% = token; "an entry of allow_ips is no address and no network"))
+            .ok()
     };
     list.iter().filter_map(parse).collect()
 }
@@ -155,7 +164,12 @@ impl TokenActor {
     }
 
     /// What is known without the database.
-    fn remembered(&mut self, hash: KeyHash, now: Instant, ctx: &mut Context<Self>) -> Option<Result<Arc<Token>, NoToken>> {
+    fn remembered(
+        &mut self,
+        hash: KeyHash,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) -> Option<Result<Arc<Token>, NoToken>> {
         if let Some(known) = self.known.get(&hash) {
             let token = Arc::clone(&known.token);
             if now >= known.ask_again_at && self.refreshing.insert(hash) {
@@ -188,16 +202,27 @@ impl TokenActor {
         while let Some(hash) = self.lookups.next() {
             self.running.insert(hash, Outdated(false));
             let database = self.database.clone();
-            let lookup = self.runtime.spawn(async move { tokens::find_by_hash(&database, hash).await });
+            let lookup = self
+                .runtime
+                .spawn(async move { tokens::find_by_hash(&database, hash).await });
             ctx.spawn(lookup.into_actor(self).map(move |result, actor, ctx| {
-                let result = result.unwrap_or_else(|_| Err(StoreError::Internal("the lookup panicked".to_owned())));
+                let result =
+                    result.unwrap_or_else(|_| Err(StoreError::Internal("the lookup panicked".to_owned())));
                 actor.ended(hash, result, ctx);
             }));
         }
     }
 
-    fn ended(&mut self, hash: KeyHash, result: Result<Option<TokenRow>, StoreError>, ctx: &mut Context<Self>) {
-        let keep = !self.running.remove(&hash).is_some_and(|Outdated(outdated)| outdated);
+    fn ended(
+        &mut self,
+        hash: KeyHash,
+        result: Result<Option<TokenRow>, StoreError>,
+        ctx: &mut Context<Self>,
+    ) {
+        let keep = !self
+            .running
+            .remove(&hash)
+            .is_some_and(|Outdated(outdated)| outdated);
         self.refreshing.remove(&hash);
         let now = Instant::now();
         let found = match result {
@@ -224,7 +249,13 @@ impl TokenActor {
         match found {
             Ok(token) => {
                 let token = Arc::clone(token);
-                self.known.put(hash, Known { token, ask_again_at: now + ASK_AGAIN_AFTER });
+                self.known.put(
+                    hash,
+                    Known {
+                        token,
+                        ask_again_at: now + ASK_AGAIN_AFTER,
+                    },
+                );
             }
             Err(NoToken::Unknown) => {
                 self.known.pop(&hash);
@@ -312,5 +343,6 @@ impl Handler<Forget> for TokenActor {
 }
 
 fn unix_ms(at: SystemTime) -> i64 {
-    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+    at.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as i64)
 }

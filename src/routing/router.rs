@@ -90,6 +90,21 @@ impl Found {
             maybe_open,
         }
     }
+
+    /// Whether the channel is open for (group, model), by its own status and keys and the ability's flags.
+    pub fn is_open(&self, channel: ChannelId, group: &str, model: &str) -> Result<(), NotOpen> {
+        if self.route.shows_open(channel, group, model) {
+            return Ok(());
+        }
+        match self.route.channel(channel) {
+            Some(known) if self.route.route(group, model).is_some() => match known.open() {
+                Err(why) => Err(NotOpen::Channel(why)),
+                Ok(()) => Err(NotOpen::Ability),
+            },
+            None if self.maybe_open => Err(NotOpen::Unreadable),
+            _ => Err(NotOpen::NoAbility),
+        }
+    }
 }
 
 impl Built {

@@ -147,6 +147,11 @@ impl Health {
         )
     }
 
+    /// Leases that have not reported.
+    pub fn leases(&self) -> usize {
+        self.leases.len()
+    }
+
     /// Leases of this channel that have not reported.
     pub fn in_flight(&self, channel: ChannelId) -> u32 {
         self.in_flight.get(&channel).copied().unwrap_or(0)
