@@ -4,5 +4,17 @@
 
 pub mod ids;
 pub mod rows;
-pub mod closings;
+pub mod open;
+pub mod weight;
+pub mod route;
+pub mod snapshot;
 pub mod build;
+pub mod closings;
+pub mod outcome;
+pub mod health;
+pub mod pick;
+pub mod refusal;
+pub mod misses;
+pub mod rebuilds;
+pub mod lookups;
+pub mod router;

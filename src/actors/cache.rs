@@ -1,0 +1,402 @@
+//! `CacheActor`: owns the snapshot, and serialises rebuilds so that at most one runs at a time.
+//!
+//! It decides nothing: picks, closings and health are [`Router`]'s, and which build answers whom is
+//! [`Rebuilds`]'. A build reads, assembles and frees on other threads, so picks never wait for it (R8).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use actix::prelude::*;
+use log::{info, warn};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+
+use super::caught::caught;
+use super::counters;
+use super::lease::Lease;
+use super::messages::{
+    Answer, BuildEnded, BuildFailed, Choice, Choose, Close, FirstEvent, Inspect, Inspection, LastError, Pick,
+    Rebuild, Report, Unanswered,
+};
+use crate::routing::ids::{Generation, Moment};
+use crate::routing::rebuilds::{BuildNumber, Rebuilds, Scope, Step, Urgency};
+use crate::routing::refusal::Refusal;
+use crate::routing::router::{Built, Chosen, Router};
+use crate::routing::snapshot::{Counts, Snapshot};
+use crate::store::connect::Database;
+use crate::store::load_snapshot;
+
+/// A probe whose report never comes blocks its channel's recovery no longer than this.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What the actor is started with.
+pub struct CacheOptions {
+    pub database: Database,
+    /// Where builds run.
+    pub runtime: Handle,
+    /// A full rebuild at least so often, as a safety net.
+    pub sync_interval: Duration,
+    /// A build that takes longer is given up.
+    pub build_deadline: Duration,
+}
+
+type BuildAnswer = oneshot::Sender<Result<Generation, BuildFailed>>;
+
+pub struct CacheActor {
+    options: CacheOptions,
+    router: Router,
+    rebuilds: Rebuilds<BuildAnswer>,
+    /// The running build's task, to be cancelled at its deadline.
+    building: Option<(BuildNumber, tokio::task::AbortHandle)>,
+    published: watch::Sender<Arc<Snapshot>>,
+    generations: u64,
+    built: Option<LastBuild>,
+    last_error: Option<LastError>,
+    rng: SmallRng,
+}
+
+struct LastBuild {
+    at: SystemTime,
+    installed: Instant,
+    took: Duration,
+    counts: Counts,
+}
+
+impl CacheActor {
+    /// The actor, and where it publishes each snapshot that it installs.
+    pub fn new(options: CacheOptions) -> (CacheActor, watch::Receiver<Arc<Snapshot>>) {
+        let router = Router::new(PROBE_TIMEOUT);
+        let (published, snapshots) = watch::channel(Arc::clone(router.snapshot()));
+        let actor = CacheActor {
+            options,
+            router,
+            rebuilds: Rebuilds::default(),
+            building: None,
+            published,
+            generations: 0,
+            built: None,
+            last_error: None,
+            rng: SmallRng::from_rng(&mut rand::rng()),
+        };
+        (actor, snapshots)
+    }
+
+    fn ask(&mut self, rebuild: Rebuild, asker: Option<BuildAnswer>, ctx: &mut Context<Self>) {
+        let Rebuild { scope, urgency } = rebuild;
+        let step = self.rebuilds.ask(scope, urgency, asker, Instant::now());
+        self.follow(step, ctx);
+    }
+
+    fn follow(&mut self, step: Step, ctx: &mut Context<Self>) {
+        match step {
+            Step::Rest => {}
+            Step::WakeAt(at) => {
+                ctx.run_later(at.saturating_duration_since(Instant::now()), |actor, ctx| {
+                    let step = actor.rebuilds.wake(Instant::now());
+                    actor.follow(step, ctx);
+                });
+            }
+            Step::Start { number, scope } => self.start(number, scope, ctx),
+        }
+    }
+
+    fn start(&mut self, number: BuildNumber, scope: Scope, ctx: &mut Context<Self>) {
+        let began = self.options.database.moments().draw();
+        self.generations += 1;
+        let order = Order {
+            scope,
+            base: Arc::clone(self.router.snapshot()),
+            generation: Generation(self.generations),
+            began,
+        };
+        let build = self
+            .options
+            .runtime
+            .spawn(build(self.options.database.clone(), order));
+        self.building = Some((number, build.abort_handle()));
+        let deadline = self.options.build_deadline;
+        let started = Instant::now();
+        let ended = async move {
+            let (result, counts) = match tokio::time::timeout(deadline, build).await {
+                Ok(Ok(Ok((built, counts)))) => (Ok(built), counts),
+                Ok(Ok(Err(failed))) => (Err(failed), Counts::default()),
+                Ok(Err(stopped)) => (Err(BuildFailed::of_task(&stopped)), Counts::default()),
+                Err(_) => (Err(BuildFailed::late(deadline)), Counts::default()),
+            };
+            BuildEnded {
+                number,
+                result,
+                counts,
+                took: started.elapsed(),
+            }
+        };
+        ctx.spawn(
+            ended
+                .into_actor(self)
+                .map(|ended, actor, ctx| actor.build_ended(ended, ctx)),
+        );
+    }
+
+    fn build_ended(&mut self, ended: BuildEnded, ctx: &mut Context<Self>) {
+        let BuildEnded {
+            number,
+            result,
+            counts,
+            took,
+        } = ended;
+        if let Some((_, task)) = self.building.take_if(|(building, _)| *building == number) {
+            // Of a build that has ended this does nothing; one past its deadline loses its connection.
+            task.abort();
+        }
+        if !self.rebuilds.is_running(number) {
+            return;
+        }
+        let answer = match result {
+            Ok(built) => Ok(self.install(*built, counts, took)),
+            Err(failed) => {
+                self.note_failure(&failed, took);
+                Err(failed)
+            }
+        };
+        let (askers, step) = self
+            .rebuilds
+            .ended(number, answer.is_ok(), Instant::now(), &mut self.rng);
+        for asker in askers {
+            // An asker that has gone needs no answer.
+            let _ = asker.send(answer.clone());
+        }
+        self.follow(step, ctx);
+    }
+
+    fn install(&mut self, built: Built, counts: Counts, took: Duration) -> Generation {
+        let generation = built.snapshot.generation();
+        let scope = scope_word(&built.scope);
+        counters::REBUILDS.with_label_values(&[scope, "ok"]).inc();
+        counters::REBUILD_SECONDS.observe(took.as_secs_f64());
+        info!(generation:% = generation, scope = scope, build_ms = took.as_millis() as u64,
+            abilities = counts.abilities, open = counts.open_abilities,
+            quarantined = built.snapshot.quarantined().len(); "snapshot installed");
+        let old = self.router.install(built, Instant::now());
+        let shown = self.published.send_replace(Arc::clone(self.router.snapshot()));
+        self.options.runtime.spawn_blocking(move || drop((old, shown)));
+        self.built = Some(LastBuild {
+            at: SystemTime::now(),
+            installed: Instant::now(),
+            took,
+            counts,
+        });
+        generation
+    }
+
+    fn note_failure(&mut self, failed: &BuildFailed, took: Duration) {
+        counters::REBUILDS.with_label_values(&["any", "failed"]).inc();
+        warn!(reason = failed.reason.as_str(), build_ms = took.as_millis() as u64;
+            "build failed, last good snapshot serves on");
+        self.last_error = Some(LastError {
+            reason: failed.reason.clone(),
+            at: unix_ms(SystemTime::now()),
+        });
+    }
+
+    fn lease(&self, grant: crate::routing::router::Grant, ctx: &mut Context<Self>) -> Lease {
+        Lease::new(grant, ctx.address())
+    }
+
+    fn choice(&mut self, choose: &Choose, ctx: &mut Context<Self>) -> Choice {
+        let Choose { question, found } = choose;
+        let now = Instant::now();
+        let chosen = match found {
+            Some(found) => self.router.choose(question, found, now, &mut self.rng),
+            None => self.router.without_database(question, now, &mut self.rng),
+        };
+        if let (Chosen::Granted(_), Some(found)) = (&chosen, found)
+            && let Some(scope) = self.router.wanted(question, found, now)
+        {
+            self.ask(
+                Rebuild {
+                    scope,
+                    urgency: Urgency::Background,
+                },
+                None,
+                ctx,
+            );
+        }
+        match chosen {
+            Chosen::Granted(grant) => Choice::Lease(self.lease(grant, ctx)),
+            Chosen::Refused(refusal) => Choice::Refused(refusal),
+            Chosen::Outdated => Choice::Outdated,
+        }
+    }
+}
+
+impl Actor for CacheActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let everything = Rebuild {
+            scope: Scope::Everything,
+            urgency: Urgency::Background,
+        };
+        self.ask(everything.clone(), None, ctx);
+        ctx.run_interval(self.options.sync_interval, move |actor, ctx| {
+            actor.ask(everything.clone(), None, ctx);
+        });
+    }
+}
+
+impl Handler<Pick> for CacheActor {
+    type Result = Result<Answer, Unanswered>;
+
+    fn handle(&mut self, Pick(question): Pick, ctx: &mut Self::Context) -> Self::Result {
+        let picked = caught(|| self.router.pick(&question, Instant::now(), &mut self.rng));
+        match picked {
+            Ok(Ok(grant)) => Ok(Answer::Lease(self.lease(grant, ctx))),
+            Ok(Err(shortage)) => Err(Unanswered::Miss(shortage)),
+            Err(_) => Err(Unanswered::Overloaded),
+        }
+    }
+}
+
+impl Handler<Choose> for CacheActor {
+    type Result = MessageResult<Choose>;
+
+    fn handle(&mut self, choose: Choose, ctx: &mut Self::Context) -> Self::Result {
+        let overloaded = |_| Choice::Refused(Refusal::Overloaded { retry_after: None });
+        MessageResult(caught(|| self.choice(&choose, ctx)).unwrap_or_else(overloaded))
+    }
+}
+
+impl Handler<Rebuild> for CacheActor {
+    type Result = ResponseFuture<Result<Generation, BuildFailed>>;
+
+    fn handle(&mut self, rebuild: Rebuild, ctx: &mut Self::Context) -> Self::Result {
+        let (asker, answer) = oneshot::channel();
+        let asked = caught(|| self.ask(rebuild, Some(asker), ctx));
+        Box::pin(async move {
+            match (asked, answer.await) {
+                (Ok(()), Ok(answer)) => answer,
+                _ => Err(BuildFailed {
+                    reason: "the build was not answered for".to_owned(),
+                }),
+            }
+        })
+    }
+}
+
+impl Handler<Close> for CacheActor {
+    type Result = ();
+
+    fn handle(&mut self, Close(closings): Close, _: &mut Self::Context) {
+        // Nothing to answer in: a closing whose decision panics is caught up by the rebuild that follows.
+        let _ = caught(|| self.router.close(closings));
+    }
+}
+
+impl Handler<Report> for CacheActor {
+    type Result = ();
+
+    fn handle(&mut self, Report { lease, outcome }: Report, _: &mut Self::Context) {
+        let learnt = caught(|| self.router.report(lease, &outcome, Instant::now(), &mut self.rng));
+        if let Ok(Some(learnt)) = learnt
+            && let Some(until) = learnt.cooled_until
+        {
+            let cooling_ms = until.saturating_duration_since(Instant::now()).as_millis() as u64;
+            warn!(channel:% = learnt.channel, outcome = outcome.word(), cooling_ms = cooling_ms; "channel cools");
+        }
+    }
+}
+
+impl Handler<FirstEvent> for CacheActor {
+    type Result = ();
+
+    fn handle(&mut self, FirstEvent { lease }: FirstEvent, _: &mut Self::Context) {
+        let _ = caught(|| self.router.first_event(lease, Instant::now()));
+    }
+}
+
+impl Handler<Inspect> for CacheActor {
+    type Result = MessageResult<Inspect>;
+
+    fn handle(&mut self, _: Inspect, _: &mut Self::Context) -> Self::Result {
+        let built = self.built.as_ref();
+        MessageResult(Box::new(Inspection {
+            generation: self.router.snapshot().generation(),
+            built_at: built.map(|built| unix_ms(built.at)),
+            age_ms: built.map(|built| built.installed.elapsed().as_millis() as u64),
+            build_ms: built.map(|built| built.took.as_millis() as u64),
+            counts: built.map(|built| built.counts).unwrap_or_default(),
+            quarantined: self.router.snapshot().quarantined().to_vec(),
+            last_error: self.last_error.clone(),
+            failures: self.rebuilds.failures(),
+            closings: self.router.closings().len(),
+            leases: self.router.leases(),
+            health: self.router.unwell(Instant::now()),
+        }))
+    }
+}
+
+/// What one build is to do.
+struct Order {
+    scope: Scope,
+    base: Arc<Snapshot>,
+    generation: Generation,
+    began: Moment,
+}
+
+async fn build(database: Database, order: Order) -> Result<(Box<Built>, Counts), BuildFailed> {
+    let Order {
+        scope,
+        base,
+        generation,
+        began,
+    } = order;
+    let draft = match &scope {
+        Scope::Everything => load_snapshot::everything(&database).await,
+        Scope::Channels(ids) => {
+            let ids: Vec<_> = ids.iter().copied().collect();
+            load_snapshot::channels(&database, &ids).await
+        }
+    };
+    let draft = draft.map_err(|error| BuildFailed {
+        reason: error.to_string(),
+    })?;
+    let assembled = tokio::task::spawn_blocking(move || {
+        let built = Box::new(Built::new(draft, &base, scope, generation, began));
+        let counts = built.snapshot.counts();
+        (built, counts)
+    });
+    assembled.await.map_err(|stopped| BuildFailed::of_task(&stopped))
+}
+
+impl BuildFailed {
+    fn of_task(stopped: &tokio::task::JoinError) -> BuildFailed {
+        let reason = if stopped.is_panic() {
+            "the build panicked"
+        } else {
+            "the build was cancelled"
+        };
+        BuildFailed {
+            reason: reason.to_owned(),
+        }
+    }
+
+    fn late(deadline: Duration) -> BuildFailed {
+        BuildFailed {
+            reason: format!("the build was not done within {} ms", deadline.as_millis()),
+        }
+    }
+}
+
+fn scope_word(scope: &Scope) -> &'static str {
+    match scope {
+        Scope::Everything => "full",
+        Scope::Channels(_) => "channels",
+    }
+}
+
+fn unix_ms(at: SystemTime) -> i64 {
+    at.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as i64)
+}

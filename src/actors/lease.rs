@@ -1,0 +1,110 @@
+//! A picked channel and key, which reports its outcome exactly once.
+
+use actix::{Addr, Recipient};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::cache::CacheActor;
+use super::messages::{FirstEvent, Report};
+use crate::routing::ids::Generation;
+use crate::routing::outcome::Outcome;
+use crate::routing::router::Grant;
+use crate::routing::snapshot::{Channel, Key};
+
+/// One attempt's right to one channel and one key. Dropped without a report, whether the request went away
+/// or the answer to the `Pick` reached nobody, it reports [`Outcome::Gone`], which marks nothing.
+#[must_use = "a lease is reported on, or counts as gone"]
+pub struct Lease {
+    grant: Grant,
+    /// `None` once it has reported.
+    owner: Option<Owner>,
+    /// One of the leases that may be out at once.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+struct Owner {
+    reports: Recipient<Report>,
+    first_events: Recipient<FirstEvent>,
+}
+
+impl Lease {
+    pub(super) fn new(grant: Grant, actor: Addr<CacheActor>) -> Lease {
+        let owner = Owner {
+            reports: actor.clone().recipient(),
+            first_events: actor.recipient(),
+        };
+        Lease {
+            grant,
+            owner: Some(owner),
+            _permit: None,
+        }
+    }
+
+    pub(super) fn with(self, permit: OwnedSemaphorePermit) -> Lease {
+        let mut lease = self;
+        lease._permit = Some(permit);
+        lease
+    }
+
+    pub fn channel(&self) -> &Channel {
+        &self.grant.picked.channel
+    }
+
+    /// `None` for a channel whose provider needs none.
+    pub fn key(&self) -> Option<&Key> {
+        self.grant.picked.key.as_ref()
+    }
+
+    /// The token's group whose route gave this channel.
+    pub fn group(&self) -> &str {
+        self.grant.picked.group.as_str()
+    }
+
+    /// It finds out whether something that cooled works again: when it fails, its request goes elsewhere.
+    pub fn is_probe(&self) -> bool {
+        self.grant.probe
+    }
+
+    /// The snapshot under which it was picked.
+    pub fn generation(&self) -> Generation {
+        self.grant.generation
+    }
+
+    /// The answer's first real event has come: what this lease probed is well again.
+    pub fn first_event(&self) {
+        if let Some(owner) = &self.owner {
+            owner.first_events.do_send(FirstEvent {
+                lease: self.grant.lease,
+            });
+        }
+    }
+
+    /// How the attempt ended.
+    pub fn report(mut self, outcome: Outcome) {
+        self.send(outcome);
+    }
+
+    fn send(&mut self, outcome: Outcome) {
+        if let Some(owner) = self.owner.take() {
+            owner.reports.do_send(Report {
+                lease: self.grant.lease,
+                outcome,
+            });
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.send(Outcome::Gone);
+    }
+}
+
+impl std::fmt::Debug for Lease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lease")
+            .field("lease", &self.grant.lease)
+            .field("channel", &self.channel().id)
+            .field("key", &self.key().map(|key| key.id))
+            .finish()
+    }
+}

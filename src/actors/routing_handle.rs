@@ -1,0 +1,210 @@
+//! [`Routing`]: the one way to the actors, cloned into every web worker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, TryAcquireError, watch};
+
+use super::cache::{CacheActor, CacheOptions};
+use super::changes::Changes;
+use super::counters;
+use super::lease::Lease;
+use super::messages::{
+    Answer, BuildFailed, Choice, Choose, Inspect, Inspection, IsOpen, Pick, Rebuild, Unanswered,
+};
+use super::query::QueryActor;
+use super::tokens::{Authenticate, Forget, NoToken, Token, TokenActor};
+use crate::routing::ids::Generation;
+use crate::routing::pick::Question;
+use crate::routing::rebuilds::{Scope, Urgency};
+use crate::routing::refusal::Refusal;
+use crate::routing::router::{Found, NotOpen};
+use crate::routing::snapshot::Snapshot;
+use crate::store::connect::Database;
+use crate::store::key_hash::KeyHash;
+
+/// Picks under way at once; the mailbox of an actor has no bound of its own.
+const PICKS_AT_ONCE: usize = 20_000;
+/// Leases out at once; each may send its report whenever it likes.
+const LEASES_AT_ONCE: usize = 100_000;
+/// A lookup may be overtaken by a change and is then asked again; more often than this in one pick means
+/// that the truth moves faster than it can be read.
+const LOOKUPS_A_PICK: usize = 5;
+
+/// What the actors are started with.
+pub struct RoutingOptions {
+    pub database: Database,
+    /// Multi-threaded: builds, lookups and changes run here.
+    pub runtime: Handle,
+    /// A full rebuild at least so often, as a safety net.
+    pub sync_interval: Duration,
+    /// A build that takes longer is given up.
+    pub build_deadline: Duration,
+    /// Lookups that run at once.
+    pub lookup_connections: usize,
+}
+
+/// Picks, tokens, changes: everything that others ask of the actors.
+#[derive(Clone)]
+pub struct Routing {
+    cache: Addr<CacheActor>,
+    query: Addr<QueryActor>,
+    tokens: Addr<TokenActor>,
+    changes: Changes,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    picks: Arc<Semaphore>,
+    leases: Arc<Semaphore>,
+}
+
+impl Routing {
+    /// Starts the actors, each on an arbiter of its own. Call it inside an actix system.
+    pub fn start(options: RoutingOptions) -> Routing {
+        let RoutingOptions {
+            database,
+            runtime,
+            sync_interval,
+            build_deadline,
+            lookup_connections,
+        } = options;
+        let (cache, snapshots) = CacheActor::new(CacheOptions {
+            database: database.clone(),
+            runtime: runtime.clone(),
+            sync_interval,
+            build_deadline,
+        });
+        let cache = CacheActor::start_in_arbiter(&Arbiter::new().handle(), |_| cache);
+        let query = QueryActor::new(
+            database.clone(),
+            runtime.clone(),
+            lookup_connections,
+            snapshots.clone(),
+        );
+        let query = QueryActor::start_in_arbiter(&Arbiter::new().handle(), |_| query);
+        let tokens = TokenActor::new(database.clone(), runtime.clone());
+        let tokens = TokenActor::start_in_arbiter(&Arbiter::new().handle(), |_| tokens);
+        let changes = Changes::new(cache.clone(), runtime);
+        let bell = changes.clone();
+        database.on_dropped_receipt(move |committed| bell.ring(committed));
+        Routing {
+            cache,
+            query,
+            tokens,
+            changes,
+            snapshots,
+            picks: Arc::new(Semaphore::new(PICKS_AT_ONCE)),
+            leases: Arc::new(Semaphore::new(LEASES_AT_ONCE)),
+        }
+    }
+
+    /// A lease for the question, or the refusal that the database itself has told (R3).
+    pub async fn pick(&self, question: Question) -> Result<Lease, Refusal> {
+        let picked = self.ask(Pick(Arc::new(question))).await;
+        let result = match &picked {
+            Ok((_, source)) => source,
+            Err(refusal) => refusal.code(),
+        };
+        counters::PICKS.with_label_values(&[result]).inc();
+        picked.map(|(lease, _)| lease)
+    }
+
+    async fn ask(&self, pick: Pick) -> Result<(Lease, &'static str), Refusal> {
+        let overloaded = |_: TryAcquireError| Refusal::Overloaded { retry_after: None };
+        let _asking = self.picks.try_acquire().map_err(overloaded)?;
+        let permit = Arc::clone(&self.leases).try_acquire_owned().map_err(overloaded)?;
+        match self.cache.send(pick.clone()).await {
+            Ok(Ok(Answer::Lease(lease))) => return Ok((lease.with(permit), "snapshot")),
+            Ok(Err(Unanswered::Miss(_))) => counters::MISSES.inc(),
+            Ok(Ok(Answer::Route(_)) | Err(_)) | Err(_) => {
+                return Err(Refusal::Overloaded { retry_after: None });
+            }
+        }
+        let lease = self.ask_database(pick).await?;
+        Ok((lease.with(permit), "lookup"))
+    }
+
+    async fn ask_database(&self, pick: Pick) -> Result<Lease, Refusal> {
+        for _ in 0..LOOKUPS_A_PICK {
+            let found = self.found(pick.clone()).await?;
+            let choose = Choose {
+                question: Arc::clone(&pick.0),
+                found,
+            };
+            match self.cache.send(choose).await {
+                Ok(Choice::Lease(lease)) => return Ok(lease),
+                Ok(Choice::Refused(refusal)) => return Err(refusal),
+                Ok(Choice::Outdated) => {}
+                Err(_) => return Err(Refusal::Overloaded { retry_after: None }),
+            }
+        }
+        Err(Refusal::RoutingUnavailable)
+    }
+
+    /// `None`: the lookup failed.
+    async fn found(&self, pick: Pick) -> Result<Option<Arc<Found>>, Refusal> {
+        match self.query.send(pick).await {
+            Ok(Ok(Answer::Route(found))) => Ok(Some(found)),
+            Ok(Err(Unanswered::LookupFailed)) => Ok(None),
+            Ok(Ok(Answer::Lease(_)) | Err(_)) | Err(_) => Err(Refusal::Overloaded { retry_after: None }),
+        }
+    }
+
+    /// Whether one ability is open, asked of the database.
+    pub async fn is_open(&self, ability: IsOpen) -> Result<Result<(), NotOpen>, Unanswered> {
+        self.query
+            .send(ability)
+            .await
+            .unwrap_or(Err(Unanswered::Overloaded))
+    }
+
+    /// Answers when a build that began after this call has ended.
+    pub async fn rebuild(&self, scope: Scope, urgency: Urgency) -> Result<Generation, BuildFailed> {
+        let closed = |_| {
+            Err(BuildFailed {
+                reason: "the cache actor is gone".to_owned(),
+            })
+        };
+        self.cache
+            .send(Rebuild { scope, urgency })
+            .await
+            .unwrap_or_else(closed)
+    }
+
+    pub async fn authenticate(&self, hash: KeyHash) -> Result<Arc<Token>, NoToken> {
+        self.tokens
+            .send(Authenticate { hash })
+            .await
+            .unwrap_or(Err(NoToken::Overloaded))
+    }
+
+    /// No later request is let in by what was remembered of this token.
+    pub async fn forget_token(&self, hash: KeyHash) {
+        // A token actor that is gone remembers nothing.
+        let _ = self.tokens.send(Forget { hash }).await;
+    }
+
+    /// For every write that touches routing.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// The snapshot in place; its generation is 0 before the first.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshots.borrow())
+    }
+
+    /// A snapshot was built.
+    pub fn is_ready(&self) -> bool {
+        self.snapshots.borrow().generation() > Generation::default()
+    }
+
+    pub async fn inspect(&self) -> Option<Box<Inspection>> {
+        self.cache.send(Inspect).await.ok()
+    }
+
+    /// Whether all actors live: one whose handler panicked is gone for good, and the process must end.
+    pub fn is_alive(&self) -> bool {
+        self.cache.connected() && self.query.connected() && self.tokens.connected()
+    }
+}

@@ -1,0 +1,348 @@
+//! `TokenActor`: the tokens seen lately, a bounded memory before the database.
+//!
+//! A token that was seen goes on working while the database is away (R12). It is asked of the database
+//! again after a minute, in the background. Unknown keys have a small memory of their own, so that a flood
+//! of them neither evicts good tokens nor reaches the database more than a few at a time.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use actix::prelude::*;
+use ipnet::IpNet;
+use log::warn;
+use lru::LruCache;
+use rustc_hash::{FxHashMap, FxHashSet};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::caught::caught;
+use super::counters;
+use crate::routing::ids::{GroupName, ModelName};
+use crate::routing::lookups::{Bounds, Lookups, Overloaded};
+use crate::store::connect::Database;
+use crate::store::error::StoreError;
+use crate::store::key_hash::KeyHash;
+use crate::store::tokens::{self, TokenId, TokenRow, TokenStatus};
+
+/// Good tokens remembered; each takes a few hundred bytes.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(20_000).expect("not zero");
+/// Unknown keys remembered, for a second at most: their memory is emptied rather than grown.
+const REMEMBERED_UNKNOWN: usize = 10_000;
+const UNKNOWN_FOR: Duration = Duration::from_secs(1);
+/// A remembered token is asked of the database again after this (R12).
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// While the database fails, a remembered token is asked again no sooner than this.
+const ASK_AGAIN_AFTER_FAILURE: Duration = Duration::from_secs(5);
+const BOUNDS: Bounds = Bounds {
+    running: 2,
+    waiting: 256,
+};
+/// How often it is written when tokens were last used.
+const WRITE_LAST_USED: Duration = Duration::from_secs(15);
+
+/// Sent by: every relay request that shows a key. Answered: at once if it was seen lately, else when a
+/// lookup that began after this arrived has ended.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<Arc<Token>, NoToken>")]
+pub struct Authenticate {
+    pub hash: KeyHash,
+}
+
+/// Sent by: admin calls that changed or deleted a token. Answered: when it is forgotten; what a read that
+/// began before found is not kept either.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Forget {
+    pub hash: KeyHash,
+}
+
+/// Why there is no token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoToken {
+    Unknown,
+    /// The database could not be asked.
+    Unavailable,
+    /// Too many unknown keys are asked at once.
+    Overloaded,
+}
+
+/// A token, its lists parsed once.
+#[derive(Debug)]
+pub struct Token {
+    pub id: TokenId,
+    pub name: String,
+    status: TokenStatus,
+    /// In order of preference.
+    pub groups: Arc<[GroupName]>,
+    models: Option<HashSet<ModelName>>,
+    networks: Option<Vec<IpNet>>,
+    /// Unix milliseconds.
+    expires_at: Option<i64>,
+}
+
+impl Token {
+    fn new(row: TokenRow) -> Token {
+        Token {
+            networks: row.allow_ips.map(|list| networks(row.id, &list)),
+            models: row.models.map(|models| models.into_iter().collect()),
+            id: row.id,
+            name: row.name,
+            status: row.status,
+            groups: row.groups.into(),
+            expires_at: row.expires_at,
+        }
+    }
+
+    /// Enabled and not expired.
+    pub fn is_valid(&self, now: SystemTime) -> bool {
+        let expired = self.expires_at.is_some_and(|at| at <= unix_ms(now));
+        self.status == TokenStatus::Enabled && !expired
+    }
+
+    pub fn allows_model(&self, model: &str) -> bool {
+        self.models.as_ref().is_none_or(|models| models.contains(model))
+    }
+
+    pub fn allows_address(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.networks
+            .as_ref()
+            .is_none_or(|networks| networks.iter().any(|net| net.contains(&address)))
+    }
+}
+
+/// An entry that is neither an address nor a network allows nobody.
+fn networks(token: TokenId, list: &[String]) -> Vec<IpNet> {
+    let parse = |entry: &String| {
+        let entry = entry.trim();
+        let parsed = entry
+            .parse::<IpNet>()
+            .or_else(|_| entry.parse::<IpAddr>().map(IpNet::from));
+        parsed
+            .inspect_err(|_| warn!(token:% = token; "an entry of allow_ips is no address and no network"))
+            .ok()
+    };
+    list.iter().filter_map(parse).collect()
+}
+
+type Asker = Option<oneshot::Sender<Result<Arc<Token>, NoToken>>>;
+
+pub struct TokenActor {
+    database: Database,
+    runtime: Handle,
+    known: LruCache<KeyHash, Known>,
+    unknown: FxHashMap<KeyHash, Instant>,
+    lookups: Lookups<KeyHash, Asker>,
+    /// Lookups that run, and whether a `Forget` has come since they began.
+    running: FxHashMap<KeyHash, Outdated>,
+    refreshing: FxHashSet<KeyHash>,
+    last_used: FxHashMap<TokenId, i64>,
+}
+
+struct Known {
+    token: Arc<Token>,
+    ask_again_at: Instant,
+}
+
+struct Outdated(bool);
+
+impl TokenActor {
+    pub fn new(database: Database, runtime: Handle) -> TokenActor {
+        TokenActor {
+            database,
+            runtime,
+            known: LruCache::new(REMEMBERED),
+            unknown: FxHashMap::default(),
+            lookups: Lookups::new(BOUNDS),
+            running: FxHashMap::default(),
+            refreshing: FxHashSet::default(),
+            last_used: FxHashMap::default(),
+        }
+    }
+
+    /// What is known without the database.
+    fn remembered(
+        &mut self,
+        hash: KeyHash,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) -> Option<Result<Arc<Token>, NoToken>> {
+        if let Some(known) = self.known.get(&hash) {
+            let token = Arc::clone(&known.token);
+            if now >= known.ask_again_at && self.refreshing.insert(hash) {
+                self.ask(hash, None, ctx);
+            }
+            self.last_used.insert(token.id, unix_ms(SystemTime::now()));
+            return Some(Ok(token));
+        }
+        match self.unknown.get(&hash) {
+            Some(until) if now < *until => Some(Err(NoToken::Unknown)),
+            Some(_) => {
+                self.unknown.remove(&hash);
+                None
+            }
+            None => None,
+        }
+    }
+
+    fn ask(&mut self, hash: KeyHash, asker: Asker, ctx: &mut Context<Self>) {
+        match self.lookups.ask(hash, asker) {
+            Ok(()) => self.start_lookups(ctx),
+            Err(Overloaded(asker)) => {
+                self.refreshing.remove(&hash);
+                answer(asker, Err(NoToken::Overloaded));
+            }
+        }
+    }
+
+    fn start_lookups(&mut self, ctx: &mut Context<Self>) {
+        while let Some(hash) = self.lookups.next() {
+            self.running.insert(hash, Outdated(false));
+            let database = self.database.clone();
+            let lookup = self
+                .runtime
+                .spawn(async move { tokens::find_by_hash(&database, hash).await });
+            ctx.spawn(lookup.into_actor(self).map(move |result, actor, ctx| {
+                let result =
+                    result.unwrap_or_else(|_| Err(StoreError::Internal("the lookup panicked".to_owned())));
+                actor.ended(hash, result, ctx);
+            }));
+        }
+    }
+
+    fn ended(
+        &mut self,
+        hash: KeyHash,
+        result: Result<Option<TokenRow>, StoreError>,
+        ctx: &mut Context<Self>,
+    ) {
+        let keep = !self
+            .running
+            .remove(&hash)
+            .is_some_and(|Outdated(outdated)| outdated);
+        self.refreshing.remove(&hash);
+        let now = Instant::now();
+        let found = match result {
+            Ok(Some(row)) => Ok(Arc::new(Token::new(row))),
+            Ok(None) => Err(NoToken::Unknown),
+            Err(error) => {
+                warn!(reason:% = error; "token lookup failed");
+                Err(NoToken::Unavailable)
+            }
+        };
+        if keep {
+            self.remember(hash, &found, now);
+        }
+        if let Ok(token) = &found {
+            self.last_used.insert(token.id, unix_ms(SystemTime::now()));
+        }
+        for asker in self.lookups.ended(&hash) {
+            answer(asker, found.clone());
+        }
+        self.start_lookups(ctx);
+    }
+
+    fn remember(&mut self, hash: KeyHash, found: &Result<Arc<Token>, NoToken>, now: Instant) {
+        match found {
+            Ok(token) => {
+                let token = Arc::clone(token);
+                self.known.put(
+                    hash,
+                    Known {
+                        token,
+                        ask_again_at: now + ASK_AGAIN_AFTER,
+                    },
+                );
+            }
+            Err(NoToken::Unknown) => {
+                self.known.pop(&hash);
+                if self.unknown.len() >= REMEMBERED_UNKNOWN {
+                    self.unknown.clear();
+                }
+                self.unknown.insert(hash, now + UNKNOWN_FOR);
+            }
+            Err(NoToken::Unavailable | NoToken::Overloaded) => {
+                if let Some(known) = self.known.peek_mut(&hash) {
+                    known.ask_again_at = now + ASK_AGAIN_AFTER_FAILURE;
+                }
+            }
+        }
+    }
+
+    fn write_last_used(&mut self) {
+        if self.last_used.is_empty() {
+            return;
+        }
+        let used = std::mem::take(&mut self.last_used).into_iter().collect();
+        let database = self.database.clone();
+        self.runtime.spawn(async move {
+            // Of no weight: a time that is lost is written when the token is used again.
+            if let Err(error) = tokens::touch(&database, used).await {
+                warn!(reason:% = error; "could not write when tokens were last used");
+            }
+        });
+    }
+}
+
+fn answer(asker: Asker, found: Result<Arc<Token>, NoToken>) {
+    let result = match &found {
+        Ok(_) => "database",
+        Err(NoToken::Unknown) => "unknown",
+        Err(NoToken::Unavailable) => "failed",
+        Err(NoToken::Overloaded) => "overloaded",
+    };
+    if let Some(asker) = asker {
+        counters::TOKENS.with_label_values(&[result]).inc();
+        // An asker that has gone needs no answer.
+        let _ = asker.send(found);
+    }
+}
+
+impl Actor for TokenActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(WRITE_LAST_USED, |actor, _| actor.write_last_used());
+    }
+}
+
+impl Handler<Authenticate> for TokenActor {
+    type Result = ActorResponse<Self, Result<Arc<Token>, NoToken>>;
+
+    fn handle(&mut self, Authenticate { hash }: Authenticate, ctx: &mut Self::Context) -> Self::Result {
+        let remembered = caught(|| self.remembered(hash, Instant::now(), ctx));
+        match remembered {
+            Ok(Some(answer)) => {
+                counters::TOKENS.with_label_values(&["remembered"]).inc();
+                ActorResponse::reply(answer)
+            }
+            Ok(None) => {
+                let (asker, answer) = oneshot::channel();
+                let _ = caught(|| self.ask(hash, Some(asker), ctx));
+                let answer = async move { answer.await.unwrap_or(Err(NoToken::Overloaded)) };
+                ActorResponse::r#async(answer.into_actor(self))
+            }
+            Err(_) => ActorResponse::reply(Err(NoToken::Overloaded)),
+        }
+    }
+}
+
+impl Handler<Forget> for TokenActor {
+    type Result = ();
+
+    fn handle(&mut self, Forget { hash }: Forget, _: &mut Self::Context) {
+        self.known.pop(&hash);
+        self.unknown.remove(&hash);
+        if let Some(outdated) = self.running.get_mut(&hash) {
+            *outdated = Outdated(true);
+        }
+    }
+}
+
+fn unix_ms(at: SystemTime) -> i64 {
+    at.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as i64)
+}

@@ -1,0 +1,411 @@
+//! The choice of one channel and one key: groups in order, tiers in order, by weight within a tier (R2),
+//! past what was tried, closed, full or cooling.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rand::{Rng, RngExt};
+
+use super::closings::Closings;
+use super::health::{Health, Standing, Word};
+use super::ids::{ChannelId, GroupName, KeyId, ModelName, Moment, Protocol};
+use super::route::{Route, Slot, Tier};
+use super::rows::KeyMode;
+use super::snapshot::{Channel, Key, Snapshot};
+use super::weight;
+
+/// What a request asks of the router.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The token's groups, in order of preference.
+    pub groups: Arc<[GroupName]>,
+    pub model: ModelName,
+    /// What the client speaks; channels that do not speak it are passed over.
+    pub protocol: Protocol,
+    /// What this request has tried, and may not try again.
+    pub tried: Tried,
+    /// The conversation's hash: it takes the dice's place, so that one conversation keeps to one channel.
+    pub affinity: Option<u64>,
+    pub cooling: CoolingRule,
+}
+
+/// Whether a channel that cools may be picked (R13).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CoolingRule {
+    /// Only channels that do not cool.
+    #[default]
+    PassOver,
+    /// Nothing else is left: the one soonest due, unless its provider's own word bars it.
+    SoonestDue,
+}
+
+/// The channels and keys that a request has tried. Exclusion is by id, never by position, so a request
+/// that began under one snapshot goes on rightly under another.
+#[derive(Clone, Debug, Default)]
+pub struct Tried {
+    channels: Vec<ChannelId>,
+    keys: Vec<KeyId>,
+    attempts: u32,
+}
+
+impl Tried {
+    /// The whole channel failed.
+    pub fn channel(&mut self, channel: ChannelId) {
+        self.attempts += 1;
+        self.channels.push(channel);
+    }
+
+    /// One key of a channel failed; the channel goes on with its others.
+    pub fn key(&mut self, key: KeyId) {
+        self.attempts += 1;
+        self.keys.push(key);
+    }
+
+    /// Nothing was sent yet.
+    pub fn is_empty(&self) -> bool {
+        self.attempts == 0
+    }
+
+    pub fn has_channel(&self, channel: ChannelId) -> bool {
+        self.channels.contains(&channel)
+    }
+
+    pub fn has_key(&self, key: KeyId) -> bool {
+        self.keys.contains(&key)
+    }
+}
+
+/// What was picked.
+#[derive(Clone, Debug)]
+pub struct Picked {
+    pub channel: Arc<Channel>,
+    /// `None` for a channel whose provider needs none.
+    pub key: Option<Key>,
+    pub group: GroupName,
+}
+
+/// Why a route gave nothing: what a refusal is told from (R4).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shortage {
+    /// Some group has an ability for the model.
+    pub has_ability: bool,
+    /// Some ability is open.
+    pub open: bool,
+    /// Some open channel speaks the protocol.
+    pub speaks: bool,
+    /// Some open channel that speaks it has all its places taken.
+    pub full: bool,
+    /// When the first of those that cool by a guess, or are being probed, may be tried.
+    pub cooling_until: Option<Instant>,
+    /// When the first of those that cool by their provider's own word may be tried, and its status.
+    pub barred: Option<(Instant, u16)>,
+    /// A read older than what this node knows of a channel spoke for it: ask again.
+    pub superseded: bool,
+}
+
+impl Shortage {
+    /// This one, and what another route of the same question has that is full, cooling or barred.
+    pub fn merged(&self, other: &Shortage) -> Shortage {
+        let earlier = |a: Option<Instant>, b: Option<Instant>| a.into_iter().chain(b).min();
+        Shortage {
+            full: self.full || other.full,
+            cooling_until: earlier(self.cooling_until, other.cooling_until),
+            barred: self.barred.into_iter().chain(other.barred).min(),
+            ..self.clone()
+        }
+    }
+}
+
+/// What stands between a route and a pick, besides the route.
+pub struct Bars<'a> {
+    pub closings: &'a Closings,
+    pub health: &'a Health,
+    pub now: Instant,
+    /// For the route of a lookup: when it began, and the snapshot that may know better.
+    pub read: Option<(Moment, &'a Snapshot)>,
+}
+
+/// The channel that has its turn, of those whose keys take turns.
+pub trait Turns {
+    /// A number that grows by one each time that the channel is asked for.
+    fn next(&mut self, channel: ChannelId) -> usize;
+}
+
+/// Picks from `snapshot`, or says what there was instead.
+pub fn pick(
+    snapshot: &Snapshot,
+    question: &Question,
+    bars: &Bars<'_>,
+    turns: &mut impl Turns,
+    rng: &mut impl Rng,
+) -> Result<Picked, Shortage> {
+    let mut shortage = Shortage::default();
+    let mut soonest: Option<(Instant, Slot, &GroupName)> = None;
+    for group in question.groups.iter() {
+        let Some(route) = snapshot.route(group.as_str(), question.model.as_str()) else {
+            continue;
+        };
+        let view = View {
+            snapshot,
+            question,
+            bars,
+            group,
+        };
+        shortage.has_ability = true;
+        if let Some(slot) = view.choose(route, rng) {
+            return view.lease(slot, bars.now, turns, rng).ok_or(shortage);
+        }
+        view.account(route, &mut shortage, &mut soonest);
+    }
+    if let (CoolingRule::SoonestDue, Some((due, slot, group))) = (question.cooling, soonest) {
+        let view = View {
+            snapshot,
+            question,
+            bars,
+            group,
+        };
+        return view.lease(slot, due.max(bars.now), turns, rng).ok_or(shortage);
+    }
+    Err(shortage)
+}
+
+/// One group's route as one question sees it.
+struct View<'a> {
+    snapshot: &'a Snapshot,
+    question: &'a Question,
+    bars: &'a Bars<'a>,
+    group: &'a GroupName,
+}
+
+/// Whether a channel, or a key of it, may be used for the question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Usable {
+    Now,
+    Closed,
+    /// Closed by something newer than the read that showed it open.
+    Superseded,
+    /// The snapshot has read it later than the lookup, and has already been asked.
+    InSnapshot,
+    SpeaksNot,
+    Tried,
+    Full,
+    /// Cools by a guess, or is being probed.
+    Cooling {
+        due: Instant,
+        probed: bool,
+    },
+    Barred {
+        due: Instant,
+        status: u16,
+    },
+}
+
+impl<'a> View<'a> {
+    /// The first tier that has a usable channel, and the choice in it.
+    fn choose(&self, route: &Route, rng: &mut impl Rng) -> Option<Slot> {
+        route
+            .tiers()
+            .find_map(|tier| self.draw(tier, rng).map(|index| tier.slots[index]))
+    }
+
+    fn draw(&self, tier: Tier<'_>, rng: &mut impl Rng) -> Option<usize> {
+        let usable = |index: usize| self.usable(tier.slots[index]) == Usable::Now;
+        let id = |index: usize| {
+            self.snapshot
+                .at(tier.slots[index])
+                .map_or(ChannelId(0), |channel| channel.id)
+        };
+        match self.question.affinity {
+            Some(conversation) => weight::rendezvous(tier, conversation, id, usable),
+            None => weight::draw(tier, usable, rng),
+        }
+    }
+
+    fn usable(&self, slot: Slot) -> Usable {
+        let Some(channel) = self.snapshot.at(slot) else {
+            return Usable::Closed;
+        };
+        if let Some(closed) = self.closed(channel) {
+            return closed;
+        }
+        if !self.speaks(slot) {
+            return Usable::SpeaksNot;
+        }
+        if self.question.tried.has_channel(channel.id) {
+            return Usable::Tried;
+        }
+        if self
+            .bars
+            .health
+            .is_full(channel.id, channel.spec.settings.max_in_flight)
+        {
+            return Usable::Full;
+        }
+        if channel.keys.is_empty() {
+            return self.standing(channel, None, self.bars.now);
+        }
+        let keys = channel
+            .keys
+            .iter()
+            .map(|key| self.key_usable(channel, key, self.bars.now));
+        keys.min_by_key(|usable| usable.rank()).unwrap_or(Usable::Closed)
+    }
+
+    fn speaks(&self, slot: Slot) -> bool {
+        let channel = self.snapshot.at(slot);
+        channel.is_some_and(|channel| channel.spec.protocols().contains(self.question.protocol))
+    }
+
+    fn closed(&self, channel: &Channel) -> Option<Usable> {
+        let read_at = match self.bars.read {
+            Some((began, _)) => began,
+            None => self.snapshot.read_at(channel.id),
+        };
+        let (group, model) = (self.group, &self.question.model);
+        if self.bars.closings.bars_ability(channel.id, group, model, read_at) {
+            return Some(if self.bars.read.is_some() {
+                Usable::Superseded
+            } else {
+                Usable::Closed
+            });
+        }
+        let (began, newer) = self.bars.read?;
+        if newer.read_at(channel.id) <= began || newer.left_out(channel.id) {
+            return None;
+        }
+        let shown = newer.shows_open(channel.id, group.as_str(), model.as_str());
+        Some(if shown {
+            Usable::InSnapshot
+        } else {
+            Usable::Superseded
+        })
+    }
+
+    fn key_usable(&self, channel: &Channel, key: &Key, at: Instant) -> Usable {
+        let read_at = self
+            .bars
+            .read
+            .map_or_else(|| self.snapshot.read_at(channel.id), |(began, _)| began);
+        if self.bars.closings.bars_key(key.id, read_at) {
+            return if self.bars.read.is_some() {
+                Usable::Superseded
+            } else {
+                Usable::Closed
+            };
+        }
+        if self.question.tried.has_key(key.id) {
+            return Usable::Tried;
+        }
+        self.standing(channel, Some(key.id), at)
+    }
+
+    fn standing(&self, channel: &Channel, key: Option<KeyId>, at: Instant) -> Usable {
+        match self
+            .bars
+            .health
+            .standing(channel.id, key, &self.question.model, at)
+        {
+            Standing::Well | Standing::ReadyToProbe => Usable::Now,
+            Standing::Cooling {
+                word: Word::Provider { until, status },
+                ..
+            } if until > at => Usable::Barred { due: until, status },
+            Standing::Cooling { due, .. } => Usable::Cooling { due, probed: false },
+            Standing::ProbeInFlight { until } => Usable::Cooling {
+                due: until,
+                probed: true,
+            },
+        }
+    }
+
+    /// The chosen channel with one of its keys that may be used at `at`.
+    fn lease(&self, slot: Slot, at: Instant, turns: &mut impl Turns, rng: &mut impl Rng) -> Option<Picked> {
+        let channel = self.snapshot.at(slot)?;
+        let picked = |key| Picked {
+            channel: Arc::clone(channel),
+            key,
+            group: self.group.clone(),
+        };
+        if channel.keys.is_empty() {
+            return Some(picked(None));
+        }
+        let usable: Vec<&Key> = channel
+            .keys
+            .iter()
+            .filter(|key| self.key_usable(channel, key, at) == Usable::Now)
+            .collect();
+        if usable.is_empty() {
+            return None;
+        }
+        let key = match (self.question.affinity, channel.spec.key_mode) {
+            (Some(conversation), _) => {
+                let id = weight::rendezvous_key(conversation, usable.iter().map(|key| key.id))?;
+                usable.iter().find(|key| key.id == id)?
+            }
+            (None, KeyMode::Random) => usable[rng.random_range(0..usable.len())],
+            (None, KeyMode::Polling) => usable[turns.next(channel.id) % usable.len()],
+        };
+        Some(picked(Some(key.clone())))
+    }
+
+    /// Adds to the shortage what this route has, though nothing of it can be used.
+    fn account(
+        &self,
+        route: &Route,
+        shortage: &mut Shortage,
+        soonest: &mut Option<(Instant, Slot, &'a GroupName)>,
+    ) {
+        for candidate in route.candidates() {
+            let usable = self.usable(candidate.slot);
+            shortage.superseded |= usable == Usable::Superseded;
+            shortage.open |= !matches!(usable, Usable::Closed | Usable::Superseded);
+            shortage.speaks |= match usable {
+                Usable::Closed | Usable::Superseded | Usable::SpeaksNot => false,
+                Usable::InSnapshot => self.speaks(candidate.slot),
+                _ => true,
+            };
+            match usable {
+                Usable::Full => shortage.full = true,
+                Usable::Cooling { due, probed } => {
+                    let earlier = shortage.cooling_until.is_none_or(|known| due < known);
+                    shortage.cooling_until = if earlier {
+                        Some(due)
+                    } else {
+                        shortage.cooling_until
+                    };
+                    if !probed && soonest.is_none_or(|(known, ..)| due < known) {
+                        *soonest = Some((due, candidate.slot, self.group));
+                    }
+                }
+                Usable::Barred { due, status } => {
+                    let earlier = shortage.barred.is_none_or(|(known, _)| due < known);
+                    shortage.barred = if earlier {
+                        Some((due, status))
+                    } else {
+                        shortage.barred
+                    };
+                }
+                Usable::Now | Usable::Closed | Usable::Superseded => {}
+                Usable::InSnapshot | Usable::SpeaksNot | Usable::Tried => {}
+            }
+        }
+    }
+}
+
+impl Usable {
+    /// Of a channel's keys the one of the lowest rank speaks for the channel.
+    fn rank(self) -> (u8, Option<Instant>) {
+        match self {
+            Usable::Now => (0, None),
+            Usable::Cooling { due, probed: false } => (1, Some(due)),
+            Usable::Cooling { due, probed: true } => (2, Some(due)),
+            Usable::Barred { due, .. } => (3, Some(due)),
+            Usable::Full => (4, None),
+            Usable::Tried => (5, None),
+            Usable::SpeaksNot => (6, None),
+            Usable::Superseded => (7, None),
+            Usable::InSnapshot => (8, None),
+            Usable::Closed => (9, None),
+        }
+    }
+}
