@@ -327,9 +327,17 @@ impl Health {
         now: Instant,
         rng: &mut impl Rng,
     ) -> Option<Instant> {
-        let marks = &mut self.unwell.entry(leased.channel).or_default().marks;
-        let mark = marks.entry(part).or_default();
+        let unwell = self.unwell.entry(leased.channel).or_default();
+        // A probe granted later is finding out already, and its word is newer: this one must not push the
+        // cooling past it.
+        let is_overtaken = unwell.probes(now).any(|probe| {
+            self.leases
+                .get(&probe)
+                .is_some_and(|probe| probe.granted > leased.granted && part.touches(probe.key, &probe.model))
+        });
+        let mark = unwell.marks.entry(part).or_default();
         match leased.hearing {
+            Hearing::Full if is_overtaken && mark.due(now).is_some() => mark.hear(blow, at, now),
             Hearing::Full => mark.fail(blow, leased.granted, at, now, rng),
             Hearing::OldNews => mark.hear(blow, at, now),
             Hearing::Deaf => None,
