@@ -212,21 +212,16 @@ impl World {
         }
     }
 
-    /// Until when each part cools, by the window that others have, too.
-    fn coolings(&self) -> HashMap<(ChannelId, Option<KeyId>, Option<ModelName>), Instant> {
-        let marks = self.health.unwell.iter().flat_map(|(channel, unwell)| {
-            unwell.marks.iter().map(|(part, mark)| {
-                let until = mark.due(self.now).max(mark.bar(self.now).map(|bar| bar.until));
-                let (key, model) = match part {
-                    unwell::Part::Whole => (Some(KeyId(-1)), None),
-                    unwell::Part::Key(key) => (*key, None),
-                    unwell::Part::Model(model) => (Some(KeyId(-1)), Some(model.clone())),
-                    unwell::Part::KeyForModel(key, model) => (*key, Some(model.clone())),
-                };
-                ((*channel, key, model), until.filter(|until| *until > self.now))
-            })
+    /// Until when each part cools.
+    fn coolings(&self) -> HashMap<(ChannelId, unwell::Part), Instant> {
+        let parts = self.health.unwell.iter().flat_map(|(channel, unwell)| {
+            let marks = unwell.marks.iter();
+            marks.map(move |(part, mark)| ((*channel, part.clone()), mark))
         });
-        marks.filter_map(|(part, until)| Some((part, until?))).collect()
+        let until = |mark: &mark::Mark| mark.due(self.now).max(mark.bar(self.now).map(|bar| bar.until));
+        parts
+            .filter_map(|(part, mark)| Some((part, until(mark).filter(|until| *until > self.now)?)))
+            .collect()
     }
 
     fn check(&self) {
@@ -284,7 +279,7 @@ impl World {
         self.now += TEN_MINUTES * 2; // the longest cooling, and as long again until it is not believed
         self.health.tidy(self.now);
         assert!(self.health.unwell.is_empty() && self.health.unwell(self.now).is_empty());
-        assert!(self.health.in_flight.is_empty() && self.health.leases.is_empty());
+        assert!(self.health.leases.is_empty());
     }
 
     fn standing(&self, (channel, key, model): &Place) -> Standing {

@@ -387,6 +387,17 @@ fn fifty_that_hung_since_before_a_recovery_do_not_bring_the_fall_back() {
 }
 
 #[test]
+fn a_late_refusal_of_a_key_counts_after_a_recovery_of_something_else() {
+    let mut ward = Ward::new();
+    let (late, _) = ward.grant(HERE);
+    ward.attempt(HERE, &busy(None));
+    ward.cool_off(HERE);
+    ward.attempt(HERE, &Outcome::Ok);
+    ward.report(late, &refused());
+    assert!(ward.cooling(HERE) >= secs(450));
+}
+
+#[test]
 fn a_late_429_still_brings_its_providers_word() {
     let mut ward = Ward::new();
     let (late, _) = ward.grant(HERE);
@@ -552,7 +563,7 @@ fn a_lease_counts_in_flight_until_its_one_report() {
     assert_eq!(ward.health.in_flight(C), 1);
     ward.report(second, &Outcome::Gone);
     assert_eq!(ward.health.in_flight(C), 0);
-    assert!(ward.health.in_flight.is_empty() && ward.health.leases.is_empty());
+    assert!(ward.health.leases.is_empty());
     assert!(ward.health.is_all_well(C));
 }
 
@@ -659,8 +670,9 @@ fn the_view_names_every_part_that_is_not_well() {
     let views = |ward: &Ward| {
         let lines = ward.health.unwell(ward.now).into_iter().map(|view| {
             format!(
-                "{} {:?} {:?} {:?} streak={} in_flight={}",
+                "{} {:?} {:?} {:?} {:?} streak={} in_flight={}",
                 view.channel,
+                view.part,
                 view.key.map(|key| key.0),
                 view.model.as_ref().map(ModelName::as_str),
                 view.state,
@@ -673,19 +685,22 @@ fn the_view_names_every_part_that_is_not_well() {
     assert_eq!(
         views(&ward),
         [
-            "1 None Some(\"b\") Cooling streak=1 in_flight=0",
-            "1 Some(1) Some(\"a\") Barred streak=1 in_flight=0",
-            "1 Some(1) Some(\"b\") Watched streak=2 in_flight=0",
-            "1 Some(2) None Cooling streak=1 in_flight=0",
-            "2 None None HalfOpen streak=3 in_flight=0",
+            "1 Key Some(2) None Cooling streak=1 in_flight=0",
+            "1 Model None Some(\"b\") Cooling streak=1 in_flight=0",
+            "1 KeyForModel Some(1) Some(\"a\") Barred streak=1 in_flight=0",
+            "1 KeyForModel Some(1) Some(\"b\") Watched streak=2 in_flight=0",
+            "2 Connections None None HalfOpen streak=3 in_flight=0",
         ]
     );
     ward.probe((OTHER, None, "a"));
-    assert_eq!(views(&ward)[4], "2 None None Probing streak=3 in_flight=1");
+    assert_eq!(
+        views(&ward)[4],
+        "2 Connections None None Probing streak=3 in_flight=1"
+    );
     let json = serde_json::to_string(&ward.health.unwell(ward.now)[4]).expect("plain data");
     assert_eq!(
         json,
-        r#"{"channel":2,"state":"probing","cooling_ms":0,"streak":3,"in_flight":1}"#
+        r#"{"channel":2,"part":"connections","state":"probing","cooling_ms":0,"streak":3,"in_flight":1}"#
     );
 }
 
