@@ -118,6 +118,7 @@ impl Leases {
         }
     }
 
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.known.is_empty() && self.in_flight.is_empty()
     }

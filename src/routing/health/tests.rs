@@ -502,6 +502,20 @@ fn doubling_is_remembered_until_an_answer_is_complete() {
 }
 
 #[test]
+fn a_complete_answer_ends_the_doubling_while_failures_are_still_in_the_window() {
+    let mut ward = Ward::new();
+    ward.attempts(HERE, &vec![broken(); 3]);
+    ward.cool_off(HERE);
+    let probe = ward.probe(HERE);
+    ward.health.first_event(probe, ward.now);
+    ward.report(probe, &Outcome::Broken(Breakage::Cut));
+    ward.attempt(HERE, &Outcome::Ok);
+    assert!(!ward.health.is_all_well(C));
+    ward.attempts(HERE, &vec![broken(); 3]);
+    assert!(ward.cooling(HERE) <= secs(2));
+}
+
+#[test]
 fn every_probe_that_ends_frees_the_way() {
     for (outcome, after) in [
         (Outcome::Ok, Some(Standing::Well)),
