@@ -76,6 +76,10 @@ impl Leases {
         self.known.insert(lease, leased);
     }
 
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
     pub fn get(&self, lease: LeaseId) -> Option<&Leased> {
         self.known.get(&lease)
     }

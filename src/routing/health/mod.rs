@@ -126,6 +126,11 @@ impl Health {
         )
     }
 
+    /// The channels of which something is not well.
+    pub fn unwell_channels(&self) -> impl Iterator<Item = ChannelId> {
+        self.unwell.keys().copied()
+    }
+
     /// Leases that have not reported.
     pub fn leases(&self) -> usize {
         self.leases.len()
