@@ -102,7 +102,7 @@ pub fn upstream_headers(
     let named = named_by_connection(client);
     let mut headers = HeaderMap::with_capacity(client.len() + 4);
     for (name, value) in client {
-        if !stays_here(name.as_str()) && !named.iter().any(|named| name == named) {
+        if !stays_here(name.as_str()) && !named.iter().any(|named| name.as_str() == named) {
             headers.append(name, value.clone());
         }
     }
@@ -142,7 +142,7 @@ pub fn downstream_headers(upstream: &HeaderMap, body: AnswerBody) -> HeaderMap {
     let named = named_by_connection(upstream);
     let mut headers = HeaderMap::with_capacity(upstream.len());
     for (name, value) in upstream {
-        if !stays_upstream(name.as_str(), body) && !named.iter().any(|named| name == named) {
+        if !stays_upstream(name.as_str(), body) && !named.iter().any(|named| name.as_str() == named) {
             headers.append(name, value.clone());
         }
     }

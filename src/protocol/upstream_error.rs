@@ -233,7 +233,7 @@ pub(super) fn read_value(value: &Value) -> Option<UpstreamError> {
         return Some(error_object(first));
     }
     // vLLM, SiliconFlow, DashScope, Mistral, an API gateway: the error is the whole body.
-    let says = |name: &str| !matches!(value[name], Value::Null | Value::Object(_) | Value::Array(_));
+    let says = |name: &str| matches!(value[name], Value::String(_) | Value::Object(_));
     (says("message") || says("msg")).then(|| error_object(value))
 }
 
@@ -241,11 +241,16 @@ fn error_object(object: &Value) -> UpstreamError {
     let message = text(&object["message"]).or_else(|| text(&object["msg"]));
     // OpenRouter: "Provider returned error", and what it returned.
     let message = text(&object["metadata"]["raw"]).or(message);
+    // Mistral: FastAPI's list as the message.
+    let inner = Some(&object["message"])
+        .filter(|inner| inner.is_object())
+        .and_then(read_value);
+    let message = message.or_else(|| inner.as_ref().map(|inner| inner.message.clone()));
     let kind = text(&object["type"]).filter(|kind| kind != "error");
     let kind = kind.or_else(|| object["status"].as_str().map(str::to_owned));
     let code = text(&object["code"]).or_else(|| text(&object["statusCode"]));
     let mut error = error(kind, code, message);
-    error.param = text(&object["param"]);
+    error.param = text(&object["param"]).or_else(|| inner.and_then(|inner| inner.param));
     error.reason = text(&object["innererror"]["code"]);
     for detail in object["details"].as_array().into_iter().flatten() {
         let kind = detail["@type"].as_str().unwrap_or_default();
