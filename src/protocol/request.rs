@@ -207,6 +207,14 @@ impl Asked {
         self.stream || self.endpoint == Endpoint::StreamGenerateContent
     }
 
+    /// Whether usage can be asked for on the client's behalf: a stream of (chat) completions without it. Whether the
+    /// provider takes it is its own line's to say (`takes_stream_usage`).
+    #[must_use]
+    pub fn leaves_usage_unasked(&self) -> bool {
+        let may = matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions);
+        may && self.stream && !self.include_usage
+    }
+
     /// The body with `model` for model wherever it stands; the very same bytes if it says so already. Where the
     /// model is omitted it is added, unless it is what OpenAI takes by itself. Call it for every request, mapped or
     /// not: a body that names two models leaves with one. Comes before the other changes, as it works with this

@@ -16,6 +16,13 @@ pub const MAX_EVENT_BYTES: usize = 16 * 1024 * 1024;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
+/// Whether a `Content-Type` says that the body is a stream of events.
+#[must_use]
+pub fn is_event_stream(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("text/event-stream")
+}
+
 /// Everything up to and including an empty line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
@@ -370,6 +377,19 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(show(&frames(&[text.as_bytes()])).join(" "), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn event_streams_are_known_by_their_content_type() {
+        for (content_type, want) in [
+            ("text/event-stream", true),
+            ("Text/Event-Stream; charset=utf-8", true),
+            ("application/json", false),
+            ("text/event-streams", false),
+            ("", false),
+        ] {
+            assert_eq!(is_event_stream(content_type), want, "{content_type}");
         }
     }
 

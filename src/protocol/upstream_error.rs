@@ -210,10 +210,6 @@ pub(super) fn read_value(value: &Value) -> Option<UpstreamError> {
         }
         _ => {}
     }
-    // A failed response, whole or as the event `response.failed`.
-    if value["status"] == "failed" {
-        return Some(error(None, None, None));
-    }
     if value["response"]["status"] == "failed" {
         return read_value(&value["response"]);
     }
@@ -234,7 +230,11 @@ pub(super) fn read_value(value: &Value) -> Option<UpstreamError> {
     }
     // vLLM, SiliconFlow, DashScope, Mistral, an API gateway: the error is the whole body.
     let says = |name: &str| matches!(value[name], Value::String(_) | Value::Object(_));
-    (says("message") || says("msg")).then(|| error_object(value))
+    if says("message") || says("msg") {
+        return Some(error_object(value));
+    }
+    // A failed response that does not say why.
+    (value["status"] == "failed").then(|| error(None, None, None))
 }
 
 fn error_object(object: &Value) -> UpstreamError {

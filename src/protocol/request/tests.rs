@@ -123,6 +123,9 @@ fn an_omitted_model_is_the_default_or_an_error() {
 fn what_else_is_asked_for() {
     let asked = chat(r#"{"model":"a","n":3,"stream":true,"stream_options":{"include_usage":true,"x":1}}"#);
     assert_eq!((asked.choices, asked.include_usage), (3, true));
+    assert!(!asked.leaves_usage_unasked());
+    assert!(!chat("{}").leaves_usage_unasked());
+    assert!(chat(r#"{"stream":true}"#).leaves_usage_unasked());
     let asked = chat(r#"{"n":null,"stream_options":null}"#);
     assert_eq!((asked.choices, asked.include_usage), (1, false));
     let asked = chat(r#"{"n":"x","stream_options":[1]}"#);
