@@ -76,17 +76,19 @@ on_each_database! {
         let database = Database::fresh_on(&server).await;
         database.sql("CREATE TABLE t (n INT)").await;
 
+        let connection = connect(database.url()).await.expect("a connection");
+
         server.sigstop();
-        let frozen = tokio::time::timeout(Duration::from_millis(300), ask(database.connection())).await;
+        let frozen = tokio::time::timeout(Duration::from_millis(300), ask(&connection)).await;
         assert!(frozen.is_err(), "nothing answers: {frozen:?}");
         server.sigcont();
-        eventually(SOON, async || ask(database.connection()).await).await;
+        eventually(SOON, async || ask(&connection).await).await;
 
         database.sql("INSERT INTO t VALUES (1)").await;
         server.kill9();
-        ask(database.connection()).await.expect_err("it is dead");
+        ask(&connection).await.expect_err("it is dead");
         server.start_again().await;
-        eventually(SOON, async || ask(database.connection()).await).await;
+        eventually(SOON, async || ask(&connection).await).await;
         assert_eq!(database.query::<i32>("SELECT n FROM t").await, [1]);
     }
 }

@@ -224,7 +224,7 @@ impl Stage {
 
     /// Makes a channel with an upstream of its own. Panics unless the answer is 201.
     pub async fn add_channel(&mut self, name: &str, channel: Channel) -> i64 {
-        let upstream = Upstream::start().await;
+        let upstream = Upstream::start();
         let body = channel.body(name, &channel.base_url(&upstream.url()));
         let made = self
             .admin_answer(Method::POST, "/api/channels", body)
@@ -287,6 +287,14 @@ impl Stage {
             .await
             .expect(200)
             .json()
+    }
+
+    /// The same, to stop it.
+    #[track_caller]
+    pub fn upstream_mut(&mut self, channel: &str) -> &mut Upstream {
+        self.upstreams
+            .get_mut(channel)
+            .unwrap_or_else(|| panic!("no channel {channel} on this stage"))
     }
 
     // ---- behind its back ----

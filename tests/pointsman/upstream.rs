@@ -2,6 +2,7 @@
 //!
 //! Everything that the tests know of `pointsman::practice` stands here.
 
+use pointsman::practice::{Log, Practice, Received};
 use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
 
@@ -101,30 +102,35 @@ pub struct Upstream {
 
 impl Upstream {
     /// On a free port, with one worker: enough for a test, and many may run beside each other.
-    pub async fn start() -> Self {
+    pub fn start() -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         Self {
-            practice: Practice::start(address, 1),
+            practice: Practice::start(address, 1).expect("a practice upstream"),
         }
     }
 
     /// Its origin, without a slash at the end.
     pub fn url(&self) -> String {
-        self.practice.url().trim_end_matches('/').to_owned()
-    }
-}
-
-/// Stands in until the practice room is built.
-struct Practice {
-    address: SocketAddr,
-}
-
-impl Practice {
-    fn start(address: SocketAddr, _workers: usize) -> Self {
-        Self { address }
+        self.practice.url()
     }
 
-    fn url(&self) -> String {
-        format!("http://{}", self.address)
+    /// What it received so far, oldest first.
+    pub fn received(&self) -> Vec<Received> {
+        self.practice.log().all()
+    }
+
+    /// Its log, for what `received` does not tell.
+    pub fn log(&self) -> Log {
+        self.practice.log()
+    }
+
+    /// Forgets what it received, and begins `first` and `flap` anew.
+    pub fn forget(&self) {
+        self.practice.forget();
+    }
+
+    /// Goes away: connections are dropped, new ones refused.
+    pub fn stop(&mut self) {
+        self.practice.stop();
     }
 }
