@@ -637,7 +637,10 @@ fn tmp_bench() {
     let practice = Practice::start("127.0.0.1:0".parse().unwrap(), 1).unwrap();
     for (name, stream) in [("plain", false), ("stream", true)] {
         let body = chat("m", stream).to_string();
-        let request = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-1\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let request = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-1\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
         let depth = 16;
         let all = request.repeat(depth);
         let mut tcp = std::net::TcpStream::connect(practice.addr()).unwrap();
@@ -653,6 +656,9 @@ fn tmp_bench() {
                 got.push_str(std::str::from_utf8(&buf[..n]).unwrap());
             }
         }
-        println!("{name}: {:?} per request", started.elapsed() / (rounds * depth) as u32);
+        println!(
+            "{name}: {:?} per request",
+            started.elapsed() / (rounds * depth) as u32
+        );
     }
 }

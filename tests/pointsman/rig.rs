@@ -4,10 +4,15 @@ use crate::databases::{Database, Kind};
 use crate::eventually::eventually;
 use crate::proxy::{DatabaseProxy, Way};
 use crate::servers::PrivateServer;
+use crate::stage::Stage;
+use crate::upstream::{fails, works};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database as SeaOrm, DatabaseConnection, DbErr, TransactionTrait,
 };
+use std::io::ErrorKind;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -19,6 +24,24 @@ on_each_database! {
         assert_eq!(database.sql(r#"INSERT INTO "t" ("group", "open") VALUES ('a"b', TRUE)"#).await, 1);
         let groups = database.query::<String>(r#"SELECT "group" FROM "t" WHERE "open" = TRUE"#).await;
         assert_eq!(groups, [r#"a"b"#]);
+    }
+
+    async fn a_stage_serves_restarts_and_ends(kind: Kind) {
+        let mut stage = Stage::new(kind).channel("a", works()).channel("b", fails(500).models(&["broken"])).await;
+        let answer = stage.chat("gpt-4o").await.expect(200);
+        assert_eq!(answer.channel(), Some(stage.id("a")));
+        assert!(answer.said().is_some_and(|text| !text.is_empty()), "{answer:?}");
+        assert_eq!(stage.upstream("a").received().len(), 1);
+
+        stage.kill9();
+        stage.restart().await;
+        stage.chat("gpt-4o").await.expect(200);
+
+        stage.sigterm();
+        assert!(stage.exit_status(SOON).await.success());
+        stage.log().first_with("listening").expect("its first line");
+        stage.log().assert_without(stage.admin_token());
+        stage.log().assert_without(stage.token());
     }
 
     async fn the_proxy_passes_hangs_cuts_and_passes_again(kind: Kind) {
@@ -40,14 +63,11 @@ on_each_database! {
         proxy.cut();
         ask(&connection).await.expect_err("no way through");
         eventually(SOON, async || if proxy.open() == 0 { Ok(()) } else { Err(proxy.open()) }).await;
-        let refused = tokio::net::TcpStream::connect(proxy.address()).await;
-        assert_eq!(refused.err().map(|error| error.kind()), Some(std::io::ErrorKind::ConnectionRefused));
+        let refused = TcpStream::connect(proxy.address()).await;
+        assert_eq!(refused.err().map(|error| error.kind()), Some(ErrorKind::ConnectionRefused));
 
         proxy.pass();
         eventually(SOON, async || ask(&connection).await).await;
-        proxy.cut_after(0, Way::Answered);
-        ask(&connection).await.expect_err("the answer never came");
-        assert_eq!(proxy.sprung(), 1);
     }
 
     async fn the_proxy_cuts_before_and_after_a_commit(kind: Kind) {
@@ -91,6 +111,29 @@ on_each_database! {
         eventually(SOON, async || ask(&connection).await).await;
         assert_eq!(database.query::<i32>("SELECT n FROM t").await, [1]);
     }
+}
+
+#[tokio::test]
+async fn the_proxy_cuts_after_just_so_many_bytes() {
+    let echo = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let proxy = DatabaseProxy::before(echo.local_addr().expect("a bound listener")).await;
+    let mut client = TcpStream::connect(proxy.address()).await.expect("a way through");
+    let (mut server, _) = echo.accept().await.expect("the proxy");
+    proxy.cut_after(5, Way::Answered);
+
+    let (mut asked, mut answered) = ([0; 6], Vec::new());
+    client.write_all(b"asking").await.expect("a way there");
+    server.read_exact(&mut asked).await.expect("all of the question");
+    server.write_all(b"ans").await.expect("a way back");
+    server.write_all(b"wer").await.expect("a way back");
+    // What was passed may be read or be lost to the reset, as in any network.
+    let ended = client.read_to_end(&mut answered).await;
+    assert_eq!(
+        ended.err().map(|error| error.kind()),
+        Some(ErrorKind::ConnectionReset)
+    );
+    assert!(b"answe".starts_with(&answered), "{answered:?}");
+    assert_eq!(proxy.sprung(), 1);
 }
 
 async fn connect(url: &str) -> Result<DatabaseConnection, DbErr> {

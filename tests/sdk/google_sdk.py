@@ -9,10 +9,11 @@ from google.genai import errors, types
 base_url, token, model = sys.argv[1:4]
 
 
-def client_with(key):
-    return genai.Client(api_key=key, http_options=types.HttpOptions(base_url=base_url))
+def client_with(key, version=None):
+    return genai.Client(api_key=key, http_options=types.HttpOptions(base_url=base_url, api_version=version))
 
 
+# Speaks `v1` where nothing is said.
 client = client_with(token)
 TOOL = types.Tool(
     function_declarations=[
@@ -56,6 +57,13 @@ ok("generateContent, tool call streamed: the same arguments")
 
 assert client.models.count_tokens(model=model, contents="hello").total_tokens > 0
 ok("counted tokens")
+
+beta = client_with(token, "v1beta")
+assert beta.models.generate_content(model=model, contents="hello").text == plain.text
+pieces = [chunk.text or "" for chunk in beta.models.generate_content_stream(model=model, contents="hello")]
+assert "".join(pieces) == plain.text, (pieces, plain.text)
+assert f"models/{model}" in [listed.name for listed in beta.models.list()]
+ok("the same under v1beta")
 
 try:
     client.models.generate_content(model="no-such-model", contents="hello")
