@@ -137,6 +137,11 @@ pub fn read_json(endpoint: Endpoint, body: &Bytes) -> Result<Asked, BadRequest> 
             .spots
             .extend(inner.flat_map(inner_models).map(|raw| span_of(body, raw.get())));
         asked.spots.sort_by_key(|spot| spot.start);
+    } else if top.has_misspelt_model {
+        return Err(BadRequest::WrongType {
+            field: "model",
+            expected: "spelled in lower case",
+        });
     } else if let Some(raw) = top.models.last() {
         asked.model = read_model(raw)?;
     }
@@ -518,6 +523,7 @@ impl<'de> Visitor<'de> for FirstOfUser<'_, 'de> {
 #[derive(Default)]
 struct Top<'a> {
     models: Vec<&'a RawValue>,
+    has_misspelt_model: bool,
     stream: Option<&'a RawValue>,
     stream_options: Option<&'a RawValue>,
     n: Option<&'a RawValue>,
@@ -534,29 +540,69 @@ struct Top<'a> {
     generate_content_request: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "snake_case")]
 enum Field {
     Model,
+    /// `Model`, `MODEL`: no field of any protocol, but servers written in Go read it as `model`.
+    MisspeltModel,
     Stream,
     StreamOptions,
     N,
-    #[serde(alias = "generationConfig")]
     GenerationConfig,
     PromptCacheKey,
     SessionId,
     Metadata,
     PreviousResponseId,
-    #[serde(alias = "cachedContent")]
     CachedContent,
     Messages,
     Input,
     Contents,
     Requests,
-    #[serde(alias = "generateContentRequest")]
     GenerateContentRequest,
-    #[serde(other)]
     Other,
+}
+
+impl Field {
+    fn of(name: &str) -> Field {
+        match name {
+            "model" => Field::Model,
+            "stream" => Field::Stream,
+            "stream_options" => Field::StreamOptions,
+            "n" => Field::N,
+            "generationConfig" | "generation_config" => Field::GenerationConfig,
+            "prompt_cache_key" => Field::PromptCacheKey,
+            "session_id" => Field::SessionId,
+            "metadata" => Field::Metadata,
+            "previous_response_id" => Field::PreviousResponseId,
+            "cachedContent" | "cached_content" => Field::CachedContent,
+            "messages" => Field::Messages,
+            "input" => Field::Input,
+            "contents" => Field::Contents,
+            "requests" => Field::Requests,
+            "generateContentRequest" | "generate_content_request" => Field::GenerateContentRequest,
+            name if name.eq_ignore_ascii_case("model") => Field::MisspeltModel,
+            _ => Field::Other,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Field {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_identifier(FieldVisitor)
+    }
+}
+
+struct FieldVisitor;
+
+impl Visitor<'_> for FieldVisitor {
+    type Value = Field;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a field's name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Field, E> {
+        Ok(Field::of(name))
+    }
 }
 
 impl<'de> Deserialize<'de> for Top<'de> {
@@ -580,6 +626,11 @@ impl<'de> Visitor<'de> for TopVisitor {
             let slot = match field {
                 Field::Model => {
                     top.models.push(map.next_value()?);
+                    continue;
+                }
+                Field::MisspeltModel => {
+                    map.next_value::<IgnoredAny>()?;
+                    top.has_misspelt_model = true;
                     continue;
                 }
                 Field::Other => {

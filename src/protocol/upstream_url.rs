@@ -6,6 +6,7 @@
 //! | `https://host/v1` | the same |
 //! | `https://host/api/paas/v4` | `https://host/api/paas/v4/chat/completions` |
 //! | `https://host/openai` | `https://host/openai/v1/chat/completions` |
+//! | `https://host/v1beta/openai` | `https://host/v1beta/openai/chat/completions` |
 //! | `https://host/openai/` | `https://host/openai/chat/completions` |
 //!
 //! Which base: `settings.base_urls` of the protocol, else `base_url`, else the provider's default. Where a provider serves
@@ -191,12 +192,19 @@ impl<'a> Address<'a> {
 /// Base, version and path. A base that ends in a version keeps it; one with a path that ends in `/` needs none.
 fn join(paths: Paths, base: &str, version: ClientVersion, path: &str) -> String {
     let bare = base.trim_end_matches('/');
-    let has_path = bare.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
-    if has_path && base.ends_with('/') {
-        return format!("{base}{path}");
-    }
-    if has_path && is_version(bare.rsplit('/').next().unwrap_or_default()) {
-        return format!("{bare}/{path}");
+    let path_of_base = bare
+        .split_once("://")
+        .and_then(|(_, rest)| rest.split_once('/'))
+        .map(|(_, path)| path);
+    if let Some(path_of_base) = path_of_base {
+        if base.ends_with('/') {
+            return format!("{base}{path}");
+        }
+        // Who serves OpenAI's protocol below a version of their own (`…/v1beta/openai`) has none below that.
+        let versioned = path_of_base.strip_suffix("/openai").unwrap_or(path_of_base);
+        if is_version(versioned.rsplit('/').next().unwrap_or_default()) {
+            return format!("{bare}/{path}");
+        }
     }
     match paths {
         Paths::Versioned => format!("{bare}/{}/{path}", version.as_str()),
@@ -388,6 +396,18 @@ mod tests {
                 Some("http://[::1]:8000"),
                 Messages,
                 "http://[::1]:8000/v1/messages",
+            ),
+            (
+                "openai",
+                Some("https://host/v3/openai"),
+                Chat,
+                "https://host/v3/openai/chat/completions",
+            ),
+            (
+                "openai",
+                Some("https://v1/openai"),
+                Chat,
+                "https://v1/openai/v1/chat/completions",
             ),
             // Protocols under another path.
             (
