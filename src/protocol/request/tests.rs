@@ -68,6 +68,10 @@ fn bad_bodies_name_what_is_wrong() {
         ("\"x\"", "the body must be a JSON object"),
         ("null", "the body must be a JSON object"),
         (r#"{"model":1}"#, "`model` must be a string"),
+        (
+            r#"{"model":"a","Model":"b"}"#,
+            "`model` must be spelled in lower case",
+        ),
         (r#"{"model":["a"]}"#, "`model` must be a string"),
         (r#"{"model":""}"#, "`model` must not be empty"),
         (r#"{"model":"  "}"#, "`model` must not be empty"),
