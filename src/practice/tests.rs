@@ -547,6 +547,9 @@ async fn it_compresses_unasked() {
     use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
     use tokio::io::{AsyncRead, AsyncReadExt as _, BufReader};
     let stand = Stand::new();
+    let refused = stand.chat("m~503,gzip").await;
+    assert_eq!(refused.headers()["content-encoding"], "gzip");
+    assert_eq!(refused.bytes().await.expect("a body")[..2], [0x1f, 0x8b]);
     for (coding, stream) in [("gzip", false), ("gzip", true), ("zstd", false), ("zstd", true)] {
         let response = stand
             .post("/v1/chat/completions", chat(&format!("m~{coding}"), stream))
@@ -622,37 +625,73 @@ fn it_stops_at_once_and_frees_its_port() {
 }
 
 #[test]
-#[ignore]
-fn tmp_serve() {
-    env_logger::builder().filter_level(log::LevelFilter::Info).init();
-    let practice = Practice::start("127.0.0.1:3977".parse().unwrap(), 2).unwrap();
-    std::thread::sleep(Duration::from_secs(400));
-    drop(practice);
+fn its_help_documents_every_fault() {
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: super::PracticeArgs,
+    }
+    let mut command = <Command as clap::CommandFactory>::command();
+    let help = command.render_long_help().to_string();
+    assert!(
+        help.contains("127.0.0.1:3900") && help.contains("first=N:FAULT"),
+        "{help}"
+    );
+    let parsed = <Command as clap::Parser>::parse_from(["practice", "--listen", "127.0.0.1:0"]);
+    assert_eq!(parsed.args.listen.port(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_in_the_midst_of_a_stream_is_noticed() {
+    let stand = Stand::new();
+    let log = stand.practice.log();
+    let over_h2 = Client::builder()
+        .no_proxy()
+        .http2_prior_knowledge()
+        .build()
+        .expect("a client");
+    for (client, model) in [
+        (&stand.client, "m~gap_ms=20,tokens=10000"),
+        (&over_h2, "n~gap_ms=20,tokens=10000"),
+    ] {
+        let request = client
+            .post(stand.at("/v1/chat/completions"))
+            .body(chat(model, true).to_string());
+        let mut stream = request.send().await.expect("headers").bytes_stream();
+        stream.next().await.expect("a chunk").expect("a good one");
+        let begun = |log: &super::Log| log.of(model)[0].events >= 2;
+        assert!(log.wait_until(SOON, begun).await, "{model}");
+        drop(stream);
+        let gone = |log: &super::Log| log.of(model)[0].ended == Some(Ended::ClientGone);
+        assert!(log.wait_until(SOON, gone).await, "{model}");
+    }
 }
 
 #[test]
-#[ignore]
-fn tmp_bench() {
-    use std::io::{Read as _, Write as _};
-    let practice = Practice::start("127.0.0.1:0".parse().unwrap(), 1).unwrap();
-    for (name, stream) in [("plain", false), ("stream", true)] {
-        let body = chat("m", stream).to_string();
-        let request = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-1\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-        let depth = 16;
-        let all = request.repeat(depth);
-        let mut tcp = std::net::TcpStream::connect(practice.addr()).unwrap();
-        let end = if stream { "0\r\n\r\n" } else { "\"fp_practice\"}" };
-        let rounds = 2000;
-        let started = std::time::Instant::now();
-        let mut buf = vec![0; 1 << 20];
-        for _ in 0..rounds {
-            tcp.write_all(all.as_bytes()).unwrap();
-            let mut got = String::new();
-            while got.matches(end).count() < depth {
-                let n = tcp.read(&mut buf).unwrap();
-                got.push_str(std::str::from_utf8(&buf[..n]).unwrap());
-            }
-        }
-        println!("{name}: {:?} per request", started.elapsed() / (rounds * depth) as u32);
+fn a_client_that_reads_nothing_and_goes_is_noticed() {
+    use std::io::Write as _;
+    let stand = Stand::new();
+    let log = stand.practice.log();
+    let mut stream = std::net::TcpStream::connect(stand.practice.addr()).expect("a connection");
+    let request = "GET /~huge=100000000/v1/models HTTP/1.1\r\nhost: x\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("written");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    assert!(runtime.block_on(log.wait_until(SOON, |log| log.in_flight() == 1)));
+    drop(stream);
+    let gone = |log: &super::Log| log.all()[0].ended == Some(Ended::ClientGone);
+    assert!(runtime.block_on(log.wait_until(SOON, gone)));
+}
+
+#[tokio::test]
+async fn two_requests_on_one_connection_bear_its_number() {
+    let stand = Stand::new();
+    for _ in 0..2 {
+        stand.chat("m").await.bytes().await.expect("a body");
     }
+    let log = stand.practice.log().of("m");
+    assert_eq!((log[0].connection, log[1].connection, log[1].number), (1, 1, 2));
+    assert!(log[1].at_ms >= log[0].ended_at_ms.expect("ended"));
 }

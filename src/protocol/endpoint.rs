@@ -46,7 +46,10 @@ impl FromStr for Protocol {
     type Err = UnknownProtocol;
 
     fn from_str(word: &str) -> Result<Self, UnknownProtocol> {
-        Protocol::ALL.into_iter().find(|protocol| protocol.as_str() == word).ok_or(UnknownProtocol)
+        Protocol::ALL
+            .into_iter()
+            .find(|protocol| protocol.as_str() == word)
+            .ok_or(UnknownProtocol)
     }
 }
 
@@ -163,7 +166,10 @@ impl Endpoint {
     #[must_use]
     pub fn of_gemini_action(action: &str) -> Option<Endpoint> {
         let gemini = |endpoint: &Endpoint| endpoint.protocol() == Protocol::Gemini;
-        Endpoint::ALL.into_iter().filter(gemini).find(|endpoint| endpoint.name() == action)
+        Endpoint::ALL
+            .into_iter()
+            .filter(gemini)
+            .find(|endpoint| endpoint.name() == action)
     }
 
     #[must_use]
@@ -182,7 +188,9 @@ impl Endpoint {
     pub const fn default_model(self) -> Option<&'static str> {
         match self {
             Endpoint::Moderations => Some("omni-moderation-latest"),
-            Endpoint::ImagesGenerations | Endpoint::ImagesEdits | Endpoint::ImagesVariations => Some("dall-e-2"),
+            Endpoint::ImagesGenerations | Endpoint::ImagesEdits | Endpoint::ImagesVariations => {
+                Some("dall-e-2")
+            }
             _ => None,
         }
     }
@@ -204,6 +212,57 @@ impl Endpoint {
     /// Whether a whole answer is JSON whatever was asked. Audio comes as bytes, transcripts as text too.
     #[must_use]
     pub const fn answers_json(self) -> bool {
-        !matches!(self, Endpoint::Speech | Endpoint::Transcriptions | Endpoint::Translations)
+        !matches!(
+            self,
+            Endpoint::Speech | Endpoint::Transcriptions | Endpoint::Translations
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_protocol_has_one_name_everywhere() {
+        for protocol in Protocol::ALL {
+            assert_eq!(protocol.as_str().parse(), Ok(protocol));
+            assert_eq!(serde_json::to_value(protocol).unwrap(), protocol.as_str());
+        }
+        assert_eq!("OpenAI".parse::<Protocol>(), Err(UnknownProtocol));
+    }
+
+    #[test]
+    fn every_endpoint_has_its_own_name() {
+        let mut names: Vec<_> = Endpoint::ALL.into_iter().map(Endpoint::name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Endpoint::ALL.len());
+    }
+
+    #[test]
+    fn gemini_actions_are_endpoints_and_paths_are_not() {
+        assert_eq!(
+            Endpoint::of_gemini_action("countTokens"),
+            Some(Endpoint::GeminiCountTokens)
+        );
+        assert_eq!(Endpoint::of_gemini_action("chat/completions"), None);
+    }
+
+    #[test]
+    fn only_moderations_and_images_may_omit_their_model() {
+        let may = Endpoint::ALL
+            .into_iter()
+            .filter(|endpoint| endpoint.default_model().is_some());
+        let may: Vec<_> = may.map(Endpoint::name).collect();
+        assert_eq!(
+            may,
+            [
+                "images/generations",
+                "images/edits",
+                "images/variations",
+                "moderations"
+            ]
+        );
     }
 }
