@@ -25,9 +25,7 @@ pub struct GeminiPath {
 pub enum BadGeminiPath {
     #[error("the path names no method: it must end in `models/{{model}}:{{method}}`")]
     NoAction,
-    #[error(
-        "the method is not one of generateContent, streamGenerateContent, embedContent, batchEmbedContents, countTokens"
-    )]
+    #[error("the method is not one of generateContent, streamGenerateContent, embedContent, batchEmbedContents, countTokens")]
     UnknownAction,
     #[error("the model is not valid UTF-8 once percent-decoded")]
     NotUtf8,

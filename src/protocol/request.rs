@@ -64,20 +64,13 @@ pub enum BadRequest {
     #[error("the body is not valid UTF-8")]
     NotUtf8,
     #[error("the body is not valid JSON: {what} at line {line} column {column}")]
-    NotJson {
-        what: String,
-        line: usize,
-        column: usize,
-    },
+    NotJson { what: String, line: usize, column: usize },
     #[error("the body must be a JSON object")]
     NotAnObject,
     #[error("`{field}` is missing")]
     Missing { field: &'static str },
     #[error("`{field}` must be {expected}")]
-    WrongType {
-        field: &'static str,
-        expected: &'static str,
-    },
+    WrongType { field: &'static str, expected: &'static str },
     #[error("`{field}` must not be empty")]
     Empty { field: &'static str },
     #[error("`{field}` is longer than {max_bytes} bytes")]

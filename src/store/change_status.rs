@@ -1,10 +1,18 @@
 //! A change of status: channel, keys and abilities in one commit (R9).
 
+use entity::{ability, channel, channel_key};
+use futures::FutureExt;
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+
+use super::commit::{self, Written, now_ms};
 use super::connect::Database;
 use super::error::StoreError;
+use super::locked_channel::{LockedChannel, LockedKey, closed_without, keys_of, later_than, lock_channel};
 use super::receipt::Receipt;
+use super::session::Session;
+use crate::routing::closings::Closed;
 use crate::routing::ids::{ChannelId, KeyId};
-use crate::routing::rows::Status;
+use crate::routing::rows::{ProviderLookup, Status};
 
 /// Who changes a status, to what, and on what condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,13 +76,24 @@ impl From<sea_orm::DbErr> for ChangeError {
 }
 
 /// Changes a channel's status, its abilities' `enabled`, and on opening its `auto_disabled` keys'.
+///
+/// An operator's word is written even where the status is that already: it puts abilities right that
+/// disagree with it.
 pub async fn set_channel(
     database: &Database,
     channel: ChannelId,
     change: Change,
 ) -> Result<Receipt, ChangeError> {
-    let _ = (database, channel, change);
-    todo!()
+    let wanted = Wanted {
+        channel,
+        change,
+        providers: database.providers(),
+    };
+    let ((), receipt) = commit::write(database, wanted, |session, wanted| {
+        change_channel(session, wanted).boxed()
+    })
+    .await?;
+    Ok(receipt)
 }
 
 /// Changes one key's status. The channel's own status stays; without an enabled key it is not open.
@@ -84,6 +103,181 @@ pub async fn set_key(
     key: KeyId,
     change: Change,
 ) -> Result<Receipt, ChangeError> {
-    let _ = (database, channel, key, change);
-    todo!()
+    let wanted = Wanted {
+        channel,
+        change,
+        providers: database.providers(),
+    };
+    let ((), receipt) = commit::write(database, (wanted, key), |session, (wanted, key)| {
+        change_key(session, wanted, *key).boxed()
+    })
+    .await?;
+    Ok(receipt)
+}
+
+struct Wanted {
+    channel: ChannelId,
+    change: Change,
+    providers: ProviderLookup,
+}
+
+/// What a status becomes, and why.
+struct Target<'a> {
+    to: Status,
+    reason: Option<&'a str>,
+}
+
+impl Change {
+    /// What follows for a row that is in this state, or that the relay has judged on an older one.
+    fn target(&self, status: Option<Status>, changed_at: i64) -> Result<Target<'_>, ChangeError> {
+        let still = |seen: &Seen| {
+            let now = status.map(|status| Seen {
+                status,
+                status_changed_at: changed_at,
+            });
+            if now == Some(*seen) {
+                Ok(())
+            } else {
+                Err(ChangeError::Superseded)
+            }
+        };
+        match self {
+            Change::ByOperator { to, reason } => Ok(Target {
+                to: match to {
+                    OperatorStatus::Enabled => Status::Enabled,
+                    OperatorStatus::Disabled => Status::Disabled,
+                },
+                reason: reason.as_deref(),
+            }),
+            Change::AutoDisable { reason, seen } => {
+                still(seen)?;
+                // What an operator has closed stays the operator's.
+                match seen.status {
+                    Status::Enabled => Ok(Target {
+                        to: Status::AutoDisabled,
+                        reason: Some(reason),
+                    }),
+                    Status::Disabled | Status::AutoDisabled => Err(ChangeError::Superseded),
+                }
+            }
+            Change::Reopen { seen } => {
+                still(seen)?;
+                match seen.status {
+                    Status::AutoDisabled => Ok(Target {
+                        to: Status::Enabled,
+                        reason: None,
+                    }),
+                    Status::Enabled | Status::Disabled => Err(ChangeError::Superseded),
+                }
+            }
+        }
+    }
+}
+
+async fn change_channel(session: &Session, wanted: &Wanted) -> Result<Written<()>, ChangeError> {
+    let id = wanted.channel;
+    let row = lock_channel(session, id).await?;
+    let target = wanted.change.target(row.status, row.status_changed_at)?;
+    let opens = target.to == Status::Enabled;
+    let at = later_than(row.status_changed_at);
+    if opens {
+        open_keys(session, &row, wanted.providers, at).await?;
+    }
+    channel::Entity::update_many()
+        .col_expr(channel::Column::Status, target.to.word().into())
+        .col_expr(
+            channel::Column::StatusReason,
+            target.reason.map(str::to_owned).into(),
+        )
+        .col_expr(channel::Column::StatusChangedAt, at.into())
+        .col_expr(channel::Column::UpdatedAt, now_ms().into())
+        .filter(channel::Column::Id.eq(id.0))
+        .exec(session)
+        .await?;
+    ability::Entity::update_many()
+        .col_expr(ability::Column::Enabled, opens.into())
+        .filter(ability::Column::ChannelId.eq(id.0))
+        .exec(session)
+        .await?;
+    Ok(Written {
+        value: (),
+        touched: vec![id],
+        closed: if opens {
+            Vec::new()
+        } else {
+            vec![Closed::Channel(id)]
+        },
+    })
+}
+
+/// Enables the `auto_disabled` keys; an error, before anything is written, if no key is enabled then.
+async fn open_keys(
+    session: &Session,
+    channel: &LockedChannel,
+    providers: ProviderLookup,
+    at: i64,
+) -> Result<(), ChangeError> {
+    let keys = keys_of(session, channel.id).await?;
+    let would_serve = |key: &LockedKey| matches!(key.status, Some(Status::Enabled | Status::AutoDisabled));
+    if channel.needs_key(providers) && !keys.iter().any(would_serve) {
+        return Err(ChangeError::NoEnabledKey);
+    }
+    for key in keys.iter().filter(|key| key.status == Some(Status::AutoDisabled)) {
+        write_key_status(
+            session,
+            key.id,
+            Status::Enabled,
+            None,
+            at.max(later_than(key.status_changed_at)),
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+async fn change_key(session: &Session, wanted: &Wanted, id: KeyId) -> Result<Written<()>, ChangeError> {
+    let channel = lock_channel(session, wanted.channel).await?;
+    let keys = keys_of(session, channel.id).await?;
+    let key = keys
+        .iter()
+        .find(|key| key.id == id)
+        .ok_or(ChangeError::NotFound)?;
+    let target = wanted.change.target(key.status, key.status_changed_at)?;
+    write_key_status(
+        session,
+        id,
+        target.to,
+        target.reason,
+        later_than(key.status_changed_at),
+    )
+    .await?;
+    let closed = match target.to {
+        Status::Enabled => Vec::new(),
+        Status::Disabled | Status::AutoDisabled => closed_without(&channel, &keys, id, wanted.providers),
+    };
+    Ok(Written {
+        value: (),
+        touched: vec![channel.id],
+        closed,
+    })
+}
+
+async fn write_key_status(
+    session: &Session,
+    key: KeyId,
+    status: Status,
+    reason: Option<&str>,
+    at: i64,
+) -> Result<(), ChangeError> {
+    channel_key::Entity::update_many()
+        .col_expr(channel_key::Column::Status, status.word().into())
+        .col_expr(
+            channel_key::Column::StatusReason,
+            reason.map(str::to_owned).into(),
+        )
+        .col_expr(channel_key::Column::StatusChangedAt, at.into())
+        .filter(channel_key::Column::Id.eq(key.0))
+        .exec(session)
+        .await?;
+    Ok(())
 }

@@ -37,6 +37,7 @@ mod cells;
 mod commit;
 mod decode;
 mod lanes;
+mod locked_channel;
 mod migrate;
 mod secrets;
 mod session;
