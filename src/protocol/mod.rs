@@ -36,6 +36,7 @@ pub mod models;
 mod anthropic;
 mod gemini;
 mod openai;
+mod responses;
 
 pub use endpoint::{BodyKind, Endpoint, Protocol};
 pub use error::ErrorAnswer;

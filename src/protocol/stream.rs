@@ -10,12 +10,15 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Protocol};
 use super::error::ErrorAnswer;
 use super::request::Asked;
-use super::sse::Frame;
-use super::upstream_error::UpstreamError;
+use super::sse::{Frame, SseEvent};
+use super::upstream_error::{UpstreamError, error_in_event};
+use super::{anthropic, gemini, openai, responses};
 
 /// How the events of a stream look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,14 +38,37 @@ impl Shape {
     /// The shape of an endpoint's stream; `query` is the client's (Gemini says `alt=sse` there).
     #[must_use]
     pub fn of(endpoint: Endpoint, query: Option<&str>) -> Shape {
-        todo!()
+        match endpoint {
+            Endpoint::ChatCompletions => Shape::ChatCompletions,
+            Endpoint::Completions => Shape::Completions,
+            Endpoint::Responses => Shape::Responses,
+            Endpoint::Messages => Shape::Messages,
+            Endpoint::StreamGenerateContent if asks_for_sse(query) => Shape::GeminiSse,
+            Endpoint::ImagesGenerations
+            | Endpoint::ImagesEdits
+            | Endpoint::Transcriptions
+            | Endpoint::Translations
+            | Endpoint::Speech => Shape::OtherSse,
+            _ => Shape::Raw,
+        }
+    }
+
+    /// Whether its clients read over comments (google-genai fails on them: drop them).
+    #[must_use]
+    pub const fn takes_comments(self) -> bool {
+        !matches!(self, Shape::GeminiSse | Shape::Raw)
     }
 
     /// What keeps intermediaries from hanging up while an upstream thinks, or `None` where nothing can be sent.
     /// `started`: whether a real event (or Anthropic's `message_start`) has been sent.
     #[must_use]
     pub fn keep_alive(self, started: Started) -> Option<&'static [u8]> {
-        todo!()
+        match (self, started) {
+            (Shape::Messages, Started::Yes) => Some(b"event: ping\ndata: {\"type\": \"ping\"}\n\n"),
+            (Shape::GeminiSse, _) => Some(b"\n"),
+            (Shape::Raw, _) => None,
+            _ => Some(b": keep-alive\n\n"),
+        }
     }
 }
 
@@ -51,6 +77,10 @@ impl Shape {
 pub enum Started {
     NotYet,
     Yes,
+}
+
+fn asks_for_sse(query: Option<&str>) -> bool {
+    query.is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"))
 }
 
 /// What one frame means.
@@ -73,7 +103,7 @@ pub enum EventKind {
     Real,
     /// The extra chunk of `stream_options.include_usage`: held back where the client did not ask.
     UsageOnly,
-    /// The end marker.
+    /// The end marker. [`StreamReader::completion`] says whether the answer before it was whole.
     End,
     /// The upstream's error in place of an event.
     Error(Box<UpstreamError>),
@@ -83,10 +113,33 @@ pub enum EventKind {
     HoleInTool,
 }
 
+impl<'a> Judged<'a> {
+    pub(super) fn of(kind: EventKind) -> Self {
+        Judged {
+            kind,
+            text: None,
+            opaque: false,
+        }
+    }
+
+    /// Part of the answer, of a kind that nothing can be compared with.
+    pub(super) fn opaque() -> Self {
+        Judged {
+            kind: EventKind::Real,
+            text: None,
+            opaque: true,
+        }
+    }
+
+    pub(super) fn error(error: Option<UpstreamError>) -> Self {
+        Judged::of(EventKind::Error(Box::new(error.unwrap_or_default())))
+    }
+}
+
 /// How far an answer has come when its stream ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completion {
-    /// Its end marker was seen, or its protocol has none and every choice is finished.
+    /// Every choice is finished, and its end marker was seen if its protocol has one.
     Whole,
     /// Every choice is finished, but the end marker is missing: [`StreamReader::missing_end`].
     Finished,
@@ -97,46 +150,224 @@ pub enum Completion {
 /// Tokens, as the upstream counted them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
+    /// Anthropic counts without the cached ones, the others with them.
     pub input_tokens: Option<u64>,
     pub output_tokens: Option<u64>,
     /// Read from the provider's prompt cache.
     pub cached_tokens: Option<u64>,
 }
 
+impl Usage {
+    /// Later counts replace earlier ones; what they leave out stays.
+    pub(super) fn update(&mut self, later: Usage) {
+        self.input_tokens = later.input_tokens.or(self.input_tokens);
+        self.output_tokens = later.output_tokens.or(self.output_tokens);
+        self.cached_tokens = later.cached_tokens.or(self.cached_tokens);
+    }
+}
+
 /// Follows one upstream's stream.
 #[derive(Debug)]
 pub struct StreamReader {
     shape: Shape,
+    progress: Progress,
+}
+
+/// What a reader remembers from event to event.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// How many choices were asked for.
+    pub asked_choices: u32,
+    /// Bit n: choice n was seen. OpenAI allows 128.
+    pub seen: u128,
+    pub finished: u128,
+    /// The end marker was seen.
+    pub ended: bool,
+    /// Between the first and the last piece of a tool's arguments.
+    pub in_tool: bool,
+    pub usage: Usage,
+    /// Responses: the first event's `response`, and the number of the next event.
+    pub response: Option<String>,
+    pub next_sequence: u64,
+}
+
+impl Progress {
+    pub fn see(&mut self, choice: Option<u64>) {
+        self.seen |= bit(choice);
+    }
+
+    pub fn finish(&mut self, choice: Option<u64>) {
+        self.seen |= bit(choice);
+        self.finished |= bit(choice);
+    }
+
+    fn all_seen_are_finished(&self) -> bool {
+        self.seen != 0 && self.seen == self.finished
+    }
+}
+
+fn bit(choice: Option<u64>) -> u128 {
+    1 << choice.unwrap_or(0).min(127)
 }
 
 impl StreamReader {
     #[must_use]
     pub fn new(shape: Shape, asked: &Asked) -> Self {
-        todo!()
+        StreamReader {
+            shape,
+            progress: Progress {
+                asked_choices: asked.choices,
+                ..Progress::default()
+            },
+        }
     }
+
     /// What this frame means. Call it for every frame in order.
     pub fn judge<'a>(&mut self, frame: &'a Frame) -> Judged<'a> {
-        todo!()
+        match frame {
+            Frame::Blank(_) => Judged::of(EventKind::Prelude),
+            Frame::Comment(raw) => self.judge_unframed(raw),
+            Frame::Event(event) => self.judge_event(event),
+        }
     }
+
+    /// Some servers write an error into a stream as bare JSON.
+    fn judge_unframed(&self, raw: &[u8]) -> Judged<'static> {
+        let looks_like_json = matches!(raw.trim_ascii_start().first(), Some(b'{' | b'['));
+        match looks_like_json.then(|| error_in_event(raw)).flatten() {
+            Some(error) => Judged::error(Some(error)),
+            None => Judged::of(EventKind::Prelude),
+        }
+    }
+
+    fn judge_event<'a>(&mut self, event: &'a SseEvent) -> Judged<'a> {
+        let data = event.data().trim_ascii();
+        if data.is_empty() {
+            return Judged::of(EventKind::Prelude);
+        }
+        if data == b"[DONE]" {
+            return self.judge_done();
+        }
+        let judged = match self.shape {
+            Shape::ChatCompletions | Shape::Completions => openai::judge(&mut self.progress, data),
+            Shape::Responses => responses::judge(&mut self.progress, event.name(), data),
+            Shape::Messages => anthropic::judge(&mut self.progress, event.name(), data),
+            Shape::GeminiSse => gemini::judge(&mut self.progress, data),
+            Shape::OtherSse => openai::judge_other(event.name(), data),
+            Shape::Raw => return Judged::opaque(),
+        };
+        match judged {
+            Ok(judged) => judged,
+            Err(Unread::Odd) => Judged::opaque(),
+            Err(Unread::Malformed) if self.progress.in_tool => Judged::of(EventKind::HoleInTool),
+            Err(Unread::Malformed) => Judged::of(EventKind::Malformed),
+        }
+    }
+
+    fn judge_done(&mut self) -> Judged<'static> {
+        match self.shape {
+            Shape::ChatCompletions | Shape::Completions | Shape::OtherSse => {
+                self.progress.ended = true;
+                Judged::of(EventKind::End)
+            }
+            // Not of this protocol; look-alikes add it.
+            Shape::Responses | Shape::Messages | Shape::GeminiSse | Shape::Raw => {
+                Judged::of(EventKind::Prelude)
+            }
+        }
+    }
+
     /// What the stream's end would mean now.
     #[must_use]
     pub fn completion(&self) -> Completion {
-        todo!()
+        let progress = &self.progress;
+        match self.shape {
+            Shape::ChatCompletions | Shape::Completions => match progress.ended {
+                // An upstream that does not know `n` answers with one choice.
+                true if progress.all_seen_are_finished() => Completion::Whole,
+                false
+                    if progress.all_seen_are_finished()
+                        && progress.finished.count_ones() >= progress.asked_choices.min(128) =>
+                {
+                    Completion::Finished
+                }
+                _ => Completion::Cut,
+            },
+            Shape::Messages => match (progress.all_seen_are_finished(), progress.ended) {
+                (true, true) => Completion::Whole,
+                (true, false) => Completion::Finished,
+                (false, _) => Completion::Cut,
+            },
+            Shape::Responses if progress.ended => Completion::Whole,
+            Shape::GeminiSse if progress.all_seen_are_finished() => Completion::Whole,
+            Shape::Responses | Shape::GeminiSse => Completion::Cut,
+            Shape::OtherSse | Shape::Raw => Completion::Whole,
+        }
     }
+
     /// The end marker that is missing from a finished answer; empty otherwise.
     #[must_use]
     pub fn missing_end(&self) -> Bytes {
-        todo!()
+        Bytes::from_static(match (self.completion(), self.shape) {
+            (Completion::Finished, Shape::ChatCompletions | Shape::Completions) => b"data: [DONE]\n\n",
+            (Completion::Finished, Shape::Messages) => {
+                b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"
+            }
+            _ => b"",
+        })
     }
+
     /// The tokens counted so far.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        todo!()
+        self.progress.usage
     }
+
     /// Our error as the last event of this very stream (Responses go on with its response and sequence number). The
     /// connection closes behind it. Empty where nothing can be said ([`Shape::Raw`]).
     #[must_use]
     pub fn error_event(&self, error: &ErrorAnswer) -> Bytes {
-        todo!()
+        match self.shape {
+            Shape::ChatCompletions | Shape::Completions | Shape::OtherSse => {
+                sse(None, &error.body(Protocol::OpenAi))
+            }
+            Shape::Responses => sse(Some("response.failed"), &responses::failed(&self.progress, error)),
+            Shape::Messages => sse(Some("error"), &error.body(Protocol::Anthropic)),
+            Shape::GeminiSse => sse(None, &error.body(Protocol::Gemini)),
+            Shape::Raw => Bytes::new(),
+        }
     }
 }
+
+/// Bytes of one event; `data` has no line breaks.
+fn sse(name: Option<&str>, data: &[u8]) -> Bytes {
+    let mut event = Vec::with_capacity(data.len() + 40);
+    if let Some(name) = name {
+        event.extend_from_slice(b"event: ");
+        event.extend_from_slice(name.as_bytes());
+        event.push(b'\n');
+    }
+    event.extend_from_slice(b"data: ");
+    event.extend_from_slice(data);
+    event.extend_from_slice(b"\n\n");
+    event.into()
+}
+
+/// Why an event's data could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    Malformed,
+    /// JSON, of a shape that we do not know: it passes.
+    Odd,
+}
+
+pub(super) fn parse<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, Unread> {
+    serde_json::from_slice(data).map_err(|error| {
+        // An odd shape stops the reader early: whether the rest is JSON is not yet known.
+        let is_json = error.is_data() && serde_json::from_slice::<IgnoredAny>(data).is_ok();
+        if is_json { Unread::Odd } else { Unread::Malformed }
+    })
+}
+
+#[cfg(test)]
+mod tests;
