@@ -31,12 +31,20 @@ pub async fn admit(
     }
     if !address.is_none_or(|address| token.allows_address(address)) {
         let message = "this token may not be used from this address";
-        return Err(ErrorAnswer::new(StatusCode::FORBIDDEN, "address_not_allowed", message));
+        return Err(ErrorAnswer::new(
+            StatusCode::FORBIDDEN,
+            "address_not_allowed",
+            message,
+        ));
     }
     Ok(token)
 }
 
-async fn find(routing: &Routing, headers: &HeaderMap, query: Option<&str>) -> Result<Arc<Token>, ErrorAnswer> {
+async fn find(
+    routing: &Routing,
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Result<Arc<Token>, ErrorAnswer> {
     let mut asked: Vec<KeyHash> = Vec::new();
     let mut unanswered = None;
     for candidate in client_tokens(headers, query).take(MAX_CANDIDATES) {
@@ -66,13 +74,18 @@ pub fn client_address(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNe
     let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address.to_canonical()));
     let mut address = peer?;
     let values: Vec<_> = headers.get_all("x-forwarded-for").iter().collect();
-    let hops = values.iter().rev().flat_map(|value| value.to_str().unwrap_or("?").rsplit(','));
+    let hops = values
+        .iter()
+        .rev()
+        .flat_map(|value| value.to_str().unwrap_or("?").rsplit(','));
     for hop in hops {
         if !is_trusted(address) {
             break;
         }
         // What a trusted proxy wrote and nobody can read names no client: the proxy stands for it.
-        let Some(named) = address_of(hop.trim()) else { break };
+        let Some(named) = address_of(hop.trim()) else {
+            break;
+        };
         address = named;
     }
     Some(address)
@@ -81,7 +94,10 @@ pub fn client_address(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNe
 /// `1.2.3.4`, `1.2.3.4:5678`, `2001:db8::1`, `[2001:db8::1]:5678`
 fn address_of(hop: &str) -> Option<IpAddr> {
     let whole = hop.trim_start_matches('[').trim_end_matches(']');
-    whole.parse().ok().or_else(|| hop.parse().ok().map(|socket: std::net::SocketAddr| socket.ip()))
+    whole
+        .parse()
+        .ok()
+        .or_else(|| hop.parse().ok().map(|socket: std::net::SocketAddr| socket.ip()))
 }
 
 #[cfg(test)]

@@ -26,7 +26,9 @@ pub struct BrokenOff;
 /// Why there is no body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadBody {
-    TooLarge { max_bytes: usize },
+    TooLarge {
+        max_bytes: usize,
+    },
     /// Neither gzip nor zstd.
     Encoding,
     /// It does not decode.
@@ -80,7 +82,9 @@ where
     S: Stream<Item = Result<Bytes, BrokenOff>> + Unpin,
 {
     let encoding = encoding(headers)?;
-    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > max_bytes as u64) {
         return Err(BadBody::TooLarge { max_bytes });
     }
@@ -164,7 +168,9 @@ async fn decode(decoder: impl AsyncRead, max_bytes: usize) -> Result<Bytes, BadB
         let read = timeout(SILENCE, decoder.read_buf(&mut (&mut body).limit(room))).await;
         match read {
             Err(_) => return Err(BadBody::Silent),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => return Err(BadBody::BrokenOff),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {
+                return Err(BadBody::BrokenOff);
+            }
             Ok(Err(_)) => return Err(BadBody::Undecodable),
             Ok(Ok(0)) => return Ok(body.freeze()),
             Ok(Ok(_)) if body.len() > max_bytes => return Err(BadBody::TooLarge { max_bytes }),
@@ -172,7 +178,6 @@ async fn decode(decoder: impl AsyncRead, max_bytes: usize) -> Result<Bytes, BadB
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -194,7 +199,10 @@ mod tests {
     }
 
     fn cut_up(whole: &[u8]) -> Vec<Result<Bytes, BrokenOff>> {
-        whole.chunks(7).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect()
+        whole
+            .chunks(7)
+            .map(|chunk| Ok(Bytes::copy_from_slice(chunk)))
+            .collect()
     }
 
     async fn gzip(plain: &[u8]) -> Vec<u8> {
@@ -221,14 +229,22 @@ mod tests {
             ("X-GZIP", gzip(&plain).await),
             ("zstd", zstd(&plain).await),
         ] {
-            assert_eq!(read_chunks(encoding, cut_up(&sent)).await.as_deref(), Ok(&plain[..]), "{encoding}");
+            assert_eq!(
+                read_chunks(encoding, cut_up(&sent)).await.as_deref(),
+                Ok(&plain[..]),
+                "{encoding}"
+            );
         }
     }
 
     #[tokio::test]
     async fn the_bound_holds_for_what_comes_out_too() {
         let bomb = vec![0; MAX + 1];
-        for (encoding, sent) in [("", bomb.clone()), ("gzip", gzip(&bomb).await), ("zstd", zstd(&bomb).await)] {
+        for (encoding, sent) in [
+            ("", bomb.clone()),
+            ("gzip", gzip(&bomb).await),
+            ("zstd", zstd(&bomb).await),
+        ] {
             let read = read_chunks(encoding, cut_up(&sent)).await;
             assert_eq!(read, Err(BadBody::TooLarge { max_bytes: MAX }), "{encoding}");
         }
@@ -237,7 +253,11 @@ mod tests {
     #[tokio::test]
     async fn other_encodings_and_broken_ones_are_told_apart() {
         for encoding in ["br", "deflate", "gzip, gzip", "compress"] {
-            assert_eq!(read_chunks(encoding, vec![]).await, Err(BadBody::Encoding), "{encoding}");
+            assert_eq!(
+                read_chunks(encoding, vec![]).await,
+                Err(BadBody::Encoding),
+                "{encoding}"
+            );
         }
         let garbage = vec![Ok(Bytes::from_static(b"no gzip at all"))];
         assert_eq!(read_chunks("gzip", garbage).await, Err(BadBody::Undecodable));

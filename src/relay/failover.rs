@@ -90,7 +90,13 @@ impl Failover {
     }
 
     /// The attempt at this channel with this key failed.
-    pub fn failed(&mut self, channel: ChannelId, key: Option<KeyId>, outcome: &Outcome, now: Instant) -> Step {
+    pub fn failed(
+        &mut self,
+        channel: ChannelId,
+        key: Option<KeyId>,
+        outcome: &Outcome,
+        now: Instant,
+    ) -> Step {
         match (outcome.excludes(), key) {
             (Excludes::Nothing, _) => {}
             (Excludes::Key, Some(key)) => self.tried.key(key),
@@ -117,7 +123,9 @@ mod tests {
     use crate::routing::outcome::{Breakage, Lack};
 
     fn refused() -> Outcome {
-        Outcome::Refused { reason: Arc::from("401") }
+        Outcome::Refused {
+            reason: Arc::from("401"),
+        }
     }
 
     fn broken() -> Outcome {
@@ -126,7 +134,10 @@ mod tests {
 
     fn failover() -> (Failover, Instant) {
         let now = Instant::now();
-        let budget = Budget { retries: 2, deadline: now + Duration::from_secs(60) };
+        let budget = Budget {
+            retries: 2,
+            deadline: now + Duration::from_secs(60),
+        };
         (Failover::new(budget), now)
     }
 
@@ -147,7 +158,13 @@ mod tests {
         for (outcome, attempts) in [
             (broken(), 3),
             (Outcome::Silent, 3),
-            (Outcome::Busy { status: 429, retry_after: None }, 3),
+            (
+                Outcome::Busy {
+                    status: 429,
+                    retry_after: None,
+                },
+                3,
+            ),
             (refused(), MAX_ATTEMPTS),
             (Outcome::NotHere(Lack::Model), MAX_ATTEMPTS),
             (Outcome::TooLong, 1),
@@ -182,7 +199,9 @@ mod tests {
     #[test]
     fn r13_what_cools_is_asked_for_once_before_a_refusal() {
         let (mut failover, _) = failover();
-        let cooling = Refusal::Overloaded { retry_after: Some(Duration::from_secs(1)) };
+        let cooling = Refusal::Overloaded {
+            retry_after: Some(Duration::from_secs(1)),
+        };
         assert_eq!(failover.refused(&cooling), Step::Pick);
         assert_eq!(failover.cooling(), CoolingRule::SoonestDue);
         assert_eq!(failover.refused(&cooling), Step::End);
@@ -190,7 +209,10 @@ mod tests {
             Refusal::Overloaded { retry_after: None },
             Refusal::NoAvailableChannel,
             Refusal::RoutingUnavailable,
-            Refusal::RateLimited { status: 429, retry_after: Duration::from_secs(9) },
+            Refusal::RateLimited {
+                status: 429,
+                retry_after: Duration::from_secs(9),
+            },
         ] {
             let (mut failover, _) = self::failover();
             assert_eq!(failover.refused(&refusal), Step::End, "{refusal:?}");

@@ -27,7 +27,8 @@ pub fn of_router(refusal: &Refusal, model: &str) -> ErrorAnswer {
         }
         Refusal::NoAvailableChannel => {
             let message = format!("no channel is open for the model `{model}` just now");
-            ErrorAnswer::new(StatusCode::SERVICE_UNAVAILABLE, code, message).retry_after(NO_CHANNEL_RETRY_AFTER)
+            ErrorAnswer::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
+                .retry_after(NO_CHANNEL_RETRY_AFTER)
         }
         Refusal::ProtocolNotServed => {
             let message = format!("the model `{model}` is not served in this protocol");
@@ -48,7 +49,8 @@ pub fn of_router(refusal: &Refusal, model: &str) -> ErrorAnswer {
         }
         Refusal::RoutingUnavailable => {
             let message = "the routing database cannot be reached";
-            ErrorAnswer::new(StatusCode::SERVICE_UNAVAILABLE, code, message).retry_after(UNAVAILABLE_RETRY_AFTER)
+            ErrorAnswer::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
+                .retry_after(UNAVAILABLE_RETRY_AFTER)
         }
         // Only after an attempt, whose own error then goes to the client.
         Refusal::Exhausted => of_attempt(&Outcome::Broken(crate::routing::outcome::Breakage::Reset)),
@@ -89,7 +91,10 @@ pub fn model_not_allowed(model: &str) -> ErrorAnswer {
 fn a_repeat_can_mend(error: &ErrorAnswer) -> bool {
     let waits_too_long = error.retry_after.is_some_and(|wait| wait > LONGEST_OBEYED);
     let passes = error.status.is_server_error()
-        || matches!(error.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
+        || matches!(
+            error.status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+        );
     passes && !waits_too_long && error.code != "upstream_refused"
 }
 
