@@ -99,32 +99,55 @@ impl Event {
     }
 }
 
-/// JSON with one string left open: events that differ in their text alone are not built anew each.
+/// JSON with strings left open: events that differ in their text alone are not built anew each.
 pub struct Template {
-    before: String,
-    after: String,
+    pieces: Vec<String>,
 }
 
-/// A private-use character, which no text of ours holds.
+/// Stands for a string; a private-use character, which no text of ours holds.
 pub const HOLE: &str = "\u{e000}";
+/// Stands for a number.
+pub const NUMBER_HOLE: &str = "\u{e001}";
 
 impl Template {
-    /// Takes JSON in which one string holds [`HOLE`].
+    /// Takes JSON in which some strings are [`HOLE`] or [`NUMBER_HOLE`].
     pub fn new(json: &Value) -> Template {
-        let text = json.to_string();
-        let (before, after) = text.split_once(HOLE).unwrap_or((&text, ""));
+        let text = json.to_string().replace(&format!("\"{NUMBER_HOLE}\""), HOLE);
         Template {
-            before: before.to_owned(),
-            after: after.to_owned(),
+            pieces: text.split(HOLE).map(str::to_owned).collect(),
         }
     }
 
-    /// The JSON with this text.
+    /// The JSON with this text in its only hole.
     pub fn fill(&self, text: &str) -> String {
-        let quoted = Value::from(text).to_string();
-        let inner = &quoted[1..quoted.len() - 1];
-        [&self.before, inner, &self.after].concat()
+        self.fill_all(&[text])
     }
+
+    /// The JSON with these texts (or numbers) in its holes, in their order.
+    pub fn fill_all(&self, texts: &[&str]) -> String {
+        let known: usize = self.pieces.iter().map(String::len).sum();
+        let mut filled =
+            String::with_capacity(known + texts.iter().map(|text| text.len() + 8).sum::<usize>());
+        for (index, piece) in self.pieces.iter().enumerate() {
+            if let Some(text) = index.checked_sub(1).and_then(|index| texts.get(index)) {
+                push_escaped(&mut filled, text);
+            }
+            filled.push_str(piece);
+        }
+        filled
+    }
+}
+
+fn push_escaped(filled: &mut String, text: &str) {
+    if text
+        .bytes()
+        .all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\')
+    {
+        filled.push_str(text);
+        return;
+    }
+    let quoted = Value::from(text).to_string();
+    filled.push_str(&quoted[1..quoted.len() - 1]);
 }
 
 /// The fields of a body that an answer depends on; all others are passed over.
@@ -355,5 +378,7 @@ mod tests {
     fn a_template_escapes_what_fills_it() {
         let template = Template::new(&serde_json::json!({"a": HOLE, "b": 1}));
         assert_eq!(template.fill("x\"y\n"), "{\"a\":\"x\\\"y\\n\",\"b\":1}");
+        let template = Template::new(&serde_json::json!({"a": HOLE, "b": NUMBER_HOLE}));
+        assert_eq!(template.fill_all(&["x", "7"]), "{\"a\":\"x\",\"b\":7}");
     }
 }

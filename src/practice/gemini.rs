@@ -65,9 +65,15 @@ fn thinks(ask: &Ask<'_>) -> bool {
         .body
         .generation_config
         .and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
-    let include = settings
+    // The Python SDK sends the inner name in snake case.
+    let thinking = settings
         .as_ref()
-        .and_then(|settings| settings.pointer("/thinkingConfig/includeThoughts"));
+        .and_then(|settings| settings.get("thinkingConfig"));
+    let include = thinking.and_then(|asked| {
+        asked
+            .get("includeThoughts")
+            .or_else(|| asked.get("include_thoughts"))
+    });
     ask.plan.thinking || include == Some(&Value::Bool(true))
 }
 

@@ -279,7 +279,11 @@ impl Log {
         }
     }
 
+    /// Who begins to wait looks at the log after subscribing, so what goes unannounced is not missed.
     fn changed(&self) {
+        if self.shared.changes.receiver_count() == 0 {
+            return;
+        }
         self.shared
             .changes
             .send_modify(|change| *change = change.wrapping_add(1));

@@ -6,9 +6,11 @@
 
 mod anthropic;
 mod answer;
+mod connection;
 /// The fault grammar.
 pub mod faults;
 mod gemini;
+mod heard;
 mod log;
 mod look_alikes;
 mod media;
@@ -16,6 +18,7 @@ mod multipart;
 mod openai;
 mod place;
 mod refusals;
+mod reply;
 mod responses;
 mod sending;
 mod server;

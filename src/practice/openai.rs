@@ -1,12 +1,14 @@
 //! Chat completions, completions, embeddings, moderations, rerank and the model list as OpenAI
 //! (and, for rerank, Cohere and Jina) answer them.
 
+use std::sync::LazyLock;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Ask, Event, HOLE, Part, Template, embedding, slices};
+use super::answer::{Answer, Ask, Event, HOLE, NUMBER_HOLE, Part, Template, embedding, slices};
 use super::tools::{self, Call};
 
 /// Models that a practice upstream lists; it answers any other name as well.
@@ -26,17 +28,59 @@ pub fn chat(ask: &Ask<'_>) -> Answer {
     if ask.streams() {
         return Answer::events(chat_events(ask, call.as_ref()));
     }
+    if call.is_none() && !ask.plan.thinking && choices(ask) == 1 {
+        return simple_chat(ask);
+    }
     let choices: Vec<Value> = (0..choices(ask))
         .map(|index| {
             json!({"index": index, "message": message(ask, call.as_ref()), "logprobs": null,
                    "finish_reason": finish_reason(call.as_ref())})
         })
         .collect();
-    Answer::json(&json!({
-        "id": format!("chatcmpl-{}", ask.id), "object": "chat.completion", "created": ask.created,
-        "model": ask.model, "choices": choices, "usage": usage(ask), "service_tier": "default",
-        "system_fingerprint": "fp_practice",
-    }))
+    let id = format!("chatcmpl-{}", ask.id);
+    Answer::json(&completion(
+        &id,
+        ask.created.into(),
+        ask.model,
+        choices.into(),
+        usage(ask),
+    ))
+}
+
+fn completion(id: &str, created: Value, model: &str, choices: Value, usage: Value) -> Value {
+    json!({
+        "id": id, "object": "chat.completion", "created": created, "model": model, "choices": choices,
+        "usage": usage, "service_tier": "default", "system_fingerprint": "fp_practice",
+    })
+}
+
+/// The answer that benches ask for most: its JSON is built once, then only filled.
+static SIMPLE: LazyLock<Template> = LazyLock::new(|| {
+    let message = json!({"role": "assistant", "content": HOLE, "refusal": null, "annotations": []});
+    let choice = json!({"index": 0, "message": message, "logprobs": null, "finish_reason": "stop"});
+    let number = || Value::from(NUMBER_HOLE);
+    let usage = usage_of(number(), number(), number(), 0);
+    Template::new(&completion(
+        &format!("chatcmpl-{HOLE}"),
+        number(),
+        HOLE,
+        json!([choice]),
+        usage,
+    ))
+});
+
+fn simple_chat(ask: &Ask<'_>) -> Answer {
+    let (tokens_in, tokens_out) = (ask.tokens_in(), ask.tokens_out());
+    let numbers = [tokens_in, tokens_out, tokens_in + tokens_out].map(|number| number.to_string());
+    let created = ask.created.to_string();
+    let [tokens_in, tokens_out, total] = numbers.each_ref().map(String::as_str);
+    let filled = SIMPLE.fill_all(&[
+        ask.id, &created, ask.model, &ask.text, tokens_in, tokens_out, total,
+    ]);
+    Answer::Plain {
+        content_type: "application/json",
+        body: filled.into(),
+    }
 }
 
 fn choices(ask: &Ask<'_>) -> usize {
@@ -67,11 +111,19 @@ fn message(ask: &Ask<'_>, call: Option<&Call>) -> Value {
 pub const THOUGHT: [&str; 3] = ["thought1", " thought2", " thought3"];
 
 fn usage(ask: &Ask<'_>) -> Value {
-    let (tokens_in, tokens_out) = (ask.tokens_in(), ask.tokens_out());
     let thought = if ask.plan.thinking { THOUGHT.len() } else { 0 };
+    let (tokens_in, tokens_out) = (ask.tokens_in(), ask.tokens_out() + thought);
+    usage_of(
+        tokens_in.into(),
+        tokens_out.into(),
+        (tokens_in + tokens_out).into(),
+        thought,
+    )
+}
+
+fn usage_of(tokens_in: Value, tokens_out: Value, total: Value, thought: usize) -> Value {
     json!({
-        "prompt_tokens": tokens_in, "completion_tokens": tokens_out + thought,
-        "total_tokens": tokens_in + tokens_out + thought,
+        "prompt_tokens": tokens_in, "completion_tokens": tokens_out, "total_tokens": total,
         "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": thought, "audio_tokens": 0,
             "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0},

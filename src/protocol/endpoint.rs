@@ -218,3 +218,51 @@ impl Endpoint {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_protocol_has_one_name_everywhere() {
+        for protocol in Protocol::ALL {
+            assert_eq!(protocol.as_str().parse(), Ok(protocol));
+            assert_eq!(serde_json::to_value(protocol).unwrap(), protocol.as_str());
+        }
+        assert_eq!("OpenAI".parse::<Protocol>(), Err(UnknownProtocol));
+    }
+
+    #[test]
+    fn every_endpoint_has_its_own_name() {
+        let mut names: Vec<_> = Endpoint::ALL.into_iter().map(Endpoint::name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Endpoint::ALL.len());
+    }
+
+    #[test]
+    fn gemini_actions_are_endpoints_and_paths_are_not() {
+        assert_eq!(
+            Endpoint::of_gemini_action("countTokens"),
+            Some(Endpoint::GeminiCountTokens)
+        );
+        assert_eq!(Endpoint::of_gemini_action("chat/completions"), None);
+    }
+
+    #[test]
+    fn only_moderations_and_images_may_omit_their_model() {
+        let may = Endpoint::ALL
+            .into_iter()
+            .filter(|endpoint| endpoint.default_model().is_some());
+        let may: Vec<_> = may.map(Endpoint::name).collect();
+        assert_eq!(
+            may,
+            [
+                "images/generations",
+                "images/edits",
+                "images/variations",
+                "moderations"
+            ]
+        );
+    }
+}

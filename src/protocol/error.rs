@@ -12,6 +12,8 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::endpoint::Protocol;
+use super::gemini_path::BadGeminiPath;
+use super::request::BadRequest;
 
 /// The content type of [`ErrorAnswer::body`].
 pub const CONTENT_TYPE: &str = "application/json";
@@ -113,6 +115,34 @@ impl ErrorAnswer {
     }
 }
 
+impl From<&BadRequest> for ErrorAnswer {
+    /// 400 `invalid_request`, with the field that is wrong.
+    fn from(bad: &BadRequest) -> Self {
+        let answer = ErrorAnswer::new(StatusCode::BAD_REQUEST, "invalid_request", bad.to_string());
+        ErrorAnswer {
+            param: bad.field().map(str::to_owned),
+            ..answer
+        }
+    }
+}
+
+impl From<BadGeminiPath> for ErrorAnswer {
+    /// 404 `not_found` without a method of ours, else 400 `invalid_request`.
+    fn from(bad: BadGeminiPath) -> Self {
+        match bad {
+            BadGeminiPath::NoAction | BadGeminiPath::UnknownAction => {
+                ErrorAnswer::new(StatusCode::NOT_FOUND, "not_found", bad.to_string())
+            }
+            BadGeminiPath::NotUtf8
+            | BadGeminiPath::Empty
+            | BadGeminiPath::TooLong
+            | BadGeminiPath::DotSegment => {
+                ErrorAnswer::new(StatusCode::BAD_REQUEST, "invalid_request", bad.to_string()).param("model")
+            }
+        }
+    }
+}
+
 fn openai_type(status: StatusCode) -> &'static str {
     match status.as_u16() {
         403 => "permission_error",
@@ -178,6 +208,25 @@ mod tests {
         insta::assert_snapshot!(shape(Protocol::OpenAi, &no_channel()), @r#"{"error":{"message":"no channel is open","type":"server_error","param":null,"code":"no_available_channel"}}"#);
         insta::assert_snapshot!(shape(Protocol::Anthropic, &no_channel()), @r#"{"type":"error","error":{"type":"overloaded_error","message":"no channel is open","code":"no_available_channel"},"request_id":"req_1"}"#);
         insta::assert_snapshot!(shape(Protocol::Gemini, &no_channel()), @r#"{"error":{"code":503,"message":"no channel is open","status":"UNAVAILABLE","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"no_available_channel","domain":"pointsman"}]}}"#);
+    }
+
+    #[test]
+    fn bad_input_becomes_an_answer_that_names_the_field() {
+        let answer = ErrorAnswer::from(&BadRequest::Empty { field: "model" });
+        assert_eq!(
+            (answer.status.as_u16(), answer.param.as_deref()),
+            (400, Some("model"))
+        );
+        assert_eq!(answer.message, "`model` must not be empty");
+        assert_eq!(ErrorAnswer::from(&BadRequest::NotUtf8).param, None);
+        assert_eq!(
+            ErrorAnswer::from(BadGeminiPath::UnknownAction).status.as_u16(),
+            404
+        );
+        assert_eq!(
+            ErrorAnswer::from(BadGeminiPath::Empty).param.as_deref(),
+            Some("model")
+        );
     }
 
     #[test]

@@ -121,27 +121,37 @@ fn field(body: &[u8], part: Range<usize>) -> Result<Option<(String, Range<usize>
             memmem::find(bytes, b"\r\n\r\n").ok_or(BadRequest::Multipart("a part's header does not end"))?;
         (end, end + 4)
     };
-    let name = std::str::from_utf8(&bytes[..header]).ok().and_then(field_name);
+    // Lossy: a header that is not UTF-8 still names its field for others.
+    let name = field_name(&String::from_utf8_lossy(&bytes[..header]))?;
     Ok(name.map(|name| (name, part.start + value..part.end)))
 }
 
 /// The `name` in `Content-Disposition`; `None` for a file.
-fn field_name(header: &str) -> Option<String> {
+fn field_name(header: &str) -> Result<Option<String>, BadRequest> {
     let disposition = header.split("\r\n").find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.trim()
             .eq_ignore_ascii_case("content-disposition")
             .then_some(value)
-    })?;
+    });
     let mut name = None;
-    for (param, value) in params(disposition) {
+    let mut is_file = false;
+    for (param, value) in disposition.map(params).unwrap_or_default() {
         match param.to_ascii_lowercase().as_str() {
+            "name" if name.is_some() => return Err(BadRequest::Multipart("a part has two names")),
             "name" => name = Some(value),
-            "filename" | "filename*" => return None,
+            "filename" | "filename*" => is_file = true,
             _ => {}
         }
     }
-    name
+    // Some servers take a file without a name for a plain field.
+    if is_file && name.as_deref() == Some("model") {
+        return Err(BadRequest::WrongType {
+            field: "model",
+            expected: "a plain field, not a file",
+        });
+    }
+    Ok(name.filter(|_| !is_file))
 }
 
 fn boundary(content_type: &str) -> Option<String> {

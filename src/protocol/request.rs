@@ -3,18 +3,19 @@
 //! The body is scanned, not parsed into a tree: whatever is not named here stays bytes.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::endpoint::{Endpoint, Protocol};
 use super::json::{Loose, Text, merge_patch, quote, span_of};
 use super::multipart;
+use scan::{Top, opening};
+
+mod scan;
 
 /// A model's name takes at most so many bytes (the width of its column).
 pub const MAX_MODEL_BYTES: usize = 255;
@@ -137,6 +138,11 @@ pub fn read_json(endpoint: Endpoint, body: &Bytes) -> Result<Asked, BadRequest> 
             .spots
             .extend(inner.flat_map(inner_models).map(|raw| span_of(body, raw.get())));
         asked.spots.sort_by_key(|spot| spot.start);
+    } else if top.has_misspelt_model {
+        return Err(BadRequest::WrongType {
+            field: "model",
+            expected: "spelled in lower case",
+        });
     } else if let Some(raw) = top.models.last() {
         asked.model = read_model(raw)?;
     }
@@ -205,6 +211,14 @@ impl Asked {
     #[must_use]
     pub fn is_stream(&self) -> bool {
         self.stream || self.endpoint == Endpoint::StreamGenerateContent
+    }
+
+    /// Whether usage can be asked for on the client's behalf: a stream of (chat) completions without it. Whether the
+    /// provider takes it is its own line's to say (`takes_stream_usage`).
+    #[must_use]
+    pub fn leaves_usage_unasked(&self) -> bool {
+        let may = matches!(self.endpoint, Endpoint::ChatCompletions | Endpoint::Completions);
+        may && self.stream && !self.include_usage
     }
 
     /// The body with `model` for model wherever it stands; the very same bytes if it says so already. Where the
@@ -452,151 +466,6 @@ fn inner_models(raw: &RawValue) -> Vec<&RawValue> {
         false => parse::<Request<'_>>(raw).into_iter().collect(),
     };
     requests.into_iter().filter_map(|request| request.model).collect()
-}
-
-/// The conversation up to and with the user's first message.
-fn opening<'a>(endpoint: Endpoint, top: &Top<'a>) -> Option<&'a str> {
-    let talk = match endpoint {
-        Endpoint::ChatCompletions | Endpoint::Messages => top.messages,
-        Endpoint::Responses | Endpoint::ResponsesCompact => top.input,
-        Endpoint::GenerateContent | Endpoint::StreamGenerateContent => top.contents,
-        _ => None,
-    }?;
-    let talk = talk.get();
-    if !talk.starts_with('[') {
-        return Some(talk);
-    }
-    let mut end = None;
-    // Stops by an error of its own once it has seen enough: the rest of a long conversation is not read again.
-    let _ = FirstOfUser(&mut end).deserialize(&mut serde_json::Deserializer::from_str(talk));
-    Some(&talk[..span_of(talk, end?).end])
-}
-
-struct FirstOfUser<'s, 'a>(&'s mut Option<&'a str>);
-
-impl<'de> DeserializeSeed<'de> for FirstOfUser<'_, 'de> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for FirstOfUser<'_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("messages")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        #[derive(Deserialize)]
-        struct Message<'a> {
-            #[serde(borrow, default)]
-            role: Loose<'a>,
-        }
-        while let Some(raw) = seq.next_element::<&'de RawValue>()? {
-            *self.0 = Some(raw.get());
-            let role = parse::<Message<'_>>(raw).map(|message| message.role);
-            // Gemini allows to leave the role out where only the user speaks.
-            if role.is_some_and(|role| matches!(role.as_str(), Some("user") | None)) {
-                return Err(de::Error::custom("seen enough"));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The members of a body that anything here reads.
-#[derive(Default)]
-struct Top<'a> {
-    models: Vec<&'a RawValue>,
-    stream: Option<&'a RawValue>,
-    stream_options: Option<&'a RawValue>,
-    n: Option<&'a RawValue>,
-    generation_config: Option<&'a RawValue>,
-    prompt_cache_key: Option<&'a RawValue>,
-    session_id: Option<&'a RawValue>,
-    metadata: Option<&'a RawValue>,
-    previous_response_id: Option<&'a RawValue>,
-    cached_content: Option<&'a RawValue>,
-    messages: Option<&'a RawValue>,
-    input: Option<&'a RawValue>,
-    contents: Option<&'a RawValue>,
-    requests: Option<&'a RawValue>,
-    generate_content_request: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "snake_case")]
-enum Field {
-    Model,
-    Stream,
-    StreamOptions,
-    N,
-    #[serde(alias = "generationConfig")]
-    GenerationConfig,
-    PromptCacheKey,
-    SessionId,
-    Metadata,
-    PreviousResponseId,
-    #[serde(alias = "cachedContent")]
-    CachedContent,
-    Messages,
-    Input,
-    Contents,
-    Requests,
-    #[serde(alias = "generateContentRequest")]
-    GenerateContentRequest,
-    #[serde(other)]
-    Other,
-}
-
-impl<'de> Deserialize<'de> for Top<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(TopVisitor)
-    }
-}
-
-struct TopVisitor;
-
-impl<'de> Visitor<'de> for TopVisitor {
-    type Value = Top<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Top<'de>, A::Error> {
-        let mut top = Top::default();
-        while let Some(field) = map.next_key::<Field>()? {
-            let slot = match field {
-                Field::Model => {
-                    top.models.push(map.next_value()?);
-                    continue;
-                }
-                Field::Other => {
-                    map.next_value::<IgnoredAny>()?;
-                    continue;
-                }
-                Field::Stream => &mut top.stream,
-                Field::StreamOptions => &mut top.stream_options,
-                Field::N => &mut top.n,
-                Field::GenerationConfig => &mut top.generation_config,
-                Field::PromptCacheKey => &mut top.prompt_cache_key,
-                Field::SessionId => &mut top.session_id,
-                Field::Metadata => &mut top.metadata,
-                Field::PreviousResponseId => &mut top.previous_response_id,
-                Field::CachedContent => &mut top.cached_content,
-                Field::Messages => &mut top.messages,
-                Field::Input => &mut top.input,
-                Field::Contents => &mut top.contents,
-                Field::Requests => &mut top.requests,
-                Field::GenerateContentRequest => &mut top.generate_content_request,
-            };
-            *slot = Some(map.next_value()?);
-        }
-        Ok(top)
-    }
 }
 
 #[cfg(test)]

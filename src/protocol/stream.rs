@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
 
 use super::endpoint::{Endpoint, Protocol};
 use super::error::ErrorAnswer;
@@ -19,6 +20,8 @@ use super::request::Asked;
 use super::sse::{Frame, SseEvent};
 use super::upstream_error::{UpstreamError, error_in_event};
 use super::{anthropic, gemini, openai, responses};
+
+mod adopt;
 
 /// How the events of a stream look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +192,8 @@ pub(super) struct Progress {
     /// Responses: the first event's `response`, and the number of the next event.
     pub response: Option<String>,
     pub next_sequence: u64,
+    /// What names this stream in each of its events.
+    pub ids: Option<Map<String, Value>>,
 }
 
 impl Progress {
@@ -257,7 +262,12 @@ impl StreamReader {
             Shape::Raw => return Judged::opaque(),
         };
         match judged {
-            Ok(judged) => judged,
+            Ok(judged) => {
+                if judged.kind == EventKind::Real {
+                    self.progress.remember_ids(data);
+                }
+                judged
+            }
             Err(Unread::Odd) => Judged::opaque(),
             Err(Unread::Malformed) if self.progress.in_tool => Judged::of(EventKind::HoleInTool),
             Err(Unread::Malformed) => Judged::of(EventKind::Malformed),

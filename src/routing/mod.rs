@@ -18,3 +18,6 @@ pub mod misses;
 pub mod rebuilds;
 pub mod lookups;
 pub mod router;
+
+#[cfg(test)]
+mod stage;

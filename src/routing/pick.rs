@@ -409,3 +409,6 @@ impl Usable {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use super::outcome::Outcome;
 use super::pick::{Bars, Picked, Question, Shortage, Turns, pick};
 use super::rebuilds::Scope;
 use super::refusal::{Refusal, busy, refusal};
-use super::snapshot::Snapshot;
+use super::snapshot::{Key, Snapshot};
 
 /// Everything that picks are made of on this node.
 #[derive(Debug)]
@@ -234,7 +234,33 @@ impl Router {
         self.health
             .retain(|channel| snapshot.channel(channel).is_some() || !scope.covers(channel));
         self.health.tidy(now);
-        std::mem::replace(&mut self.snapshot, Arc::new(snapshot))
+        let old = std::mem::replace(&mut self.snapshot, Arc::new(snapshot));
+        self.forget_old_selves(&old);
+        old
+    }
+
+    /// What a channel or key has shown before its status or secret was changed is no word on what it is now.
+    fn forget_old_selves(&mut self, old: &Snapshot) {
+        let unwell: Vec<ChannelId> = self.health.unwell_channels().collect();
+        for id in unwell {
+            let (Some(before), Some(after)) = (old.channel(id), self.snapshot.channel(id)) else {
+                continue;
+            };
+            if before.status_changed_at != after.status_changed_at {
+                self.health.forget(id);
+                continue;
+            }
+            let is_same = |key: &Key, other: &Key| {
+                key.id == other.id
+                    && key.status_changed_at == other.status_changed_at
+                    && key.spec.secret == other.spec.secret
+            };
+            for key in after.keys.iter() {
+                if !before.keys.iter().any(|other| is_same(key, other)) {
+                    self.health.forget_key(id, Some(key.id));
+                }
+            }
+        }
     }
 
     /// The lease's first real event: what it probed is well again.

@@ -1,9 +1,21 @@
 //! The operators' tokens.
 
+use entity::{admin_token, commit_mark};
+use futures::FutureExt;
+use sea_orm::ActiveValue::{NotSet, Set};
+use sea_orm::sea_query::Query;
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+
 use super::change_status::ChangeError;
-use super::connect::Database;
+use super::commit::{self, Written, is_unique_violation, now_ms};
+use super::connect::{Database, LaneName};
+use super::decode::column;
 use super::error::StoreError;
 use super::key_hash::KeyHash;
+use super::session::Session;
+
+/// Whoever would make the first one holds this mark meanwhile.
+const FIRST: &str = "first admin token";
 
 /// A row of `admin_tokens`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,14 +28,46 @@ pub struct AdminToken {
 
 /// The operator's token with this hash, on the lane `tokens`.
 pub async fn find_by_hash(database: &Database, hash: KeyHash) -> Result<Option<AdminToken>, StoreError> {
-    let _ = (database, hash);
-    todo!()
+    database
+        .read(LaneName::Tokens, hash, |session, hash| {
+            async move {
+                use admin_token::Column::{CreatedAt, Id, KeyHash, Name, Role};
+                let mut select = Query::select();
+                select
+                    .columns([Id, Name, Role, CreatedAt])
+                    .from(admin_token::Entity)
+                    .and_where(KeyHash.eq(hash.to_hex()));
+                let found = session
+                    .first(&select, |row| {
+                        Ok(AdminToken {
+                            id: column(row, 0, "id").integer()?,
+                            name: column(row, 1, "name").text()?.to_owned(),
+                            role: column(row, 2, "role").text()?.to_owned(),
+                            created_at: column(row, 3, "created_at").integer().unwrap_or(0),
+                        })
+                    })
+                    .await?;
+                found.transpose()
+            }
+            .boxed()
+        })
+        .await
 }
 
 /// Whether there is any.
 pub async fn exists(database: &Database) -> Result<bool, StoreError> {
-    let _ = database;
-    todo!()
+    database
+        .read(LaneName::Reads, (), |session, ()| any(session).boxed())
+        .await
+}
+
+async fn any(session: &Session) -> Result<bool, StoreError> {
+    let mut select = Query::select();
+    select
+        .column(admin_token::Column::Id)
+        .from(admin_token::Entity)
+        .limit(1);
+    Ok(session.first(&select, |_| ()).await?.is_some())
 }
 
 /// Inserts the first one. Of two nodes that start at once exactly one gets `true`.
@@ -33,12 +77,63 @@ pub async fn insert_if_none(
     hash: KeyHash,
     role: &str,
 ) -> Result<bool, ChangeError> {
-    let _ = (database, name, hash, role);
-    todo!()
+    let new = (name.to_owned(), hash, role.to_owned());
+    commit::write_aside(database, new, |session, (name, hash, role)| {
+        async move {
+            // The other node waits here until this one's transaction has ended.
+            let mark = commit_mark::ActiveModel {
+                mark: Set(FIRST.to_owned()),
+                at: Set(now_ms()),
+            };
+            commit_mark::Entity::insert(mark)
+                .exec_without_returning(session)
+                .await?;
+            let none = !any(session).await?;
+            if none {
+                insert(session, name, hash, role).await?;
+            }
+            commit_mark::Entity::delete_many()
+                .filter(commit_mark::Column::Mark.eq(FIRST))
+                .exec(session)
+                .await?;
+            Ok(Written::aside(none))
+        }
+        .boxed()
+    })
+    .await
 }
 
 /// Makes sure that there is one with this hash: the one that the configuration gives.
 pub async fn ensure(database: &Database, name: &str, hash: KeyHash, role: &str) -> Result<(), ChangeError> {
-    let _ = (database, name, hash, role);
-    todo!()
+    if find_by_hash(database, hash).await?.is_some() {
+        return Ok(());
+    }
+    let new = (name.to_owned(), hash, role.to_owned());
+    let done = commit::write_aside(database, new, |session, (name, hash, role)| {
+        async move {
+            insert(session, name, hash, role).await?;
+            Ok(Written::aside(()))
+        }
+        .boxed()
+    })
+    .await;
+    match done {
+        // Another node was quicker.
+        Err(ChangeError::NotDone(error)) if is_unique_violation(&error) => Ok(()),
+        other => other,
+    }
+}
+
+async fn insert(session: &Session, name: &str, hash: &KeyHash, role: &str) -> Result<(), ChangeError> {
+    let row = admin_token::ActiveModel {
+        id: NotSet,
+        name: Set(name.to_owned()),
+        key_hash: Set(hash.to_hex()),
+        role: Set(role.to_owned()),
+        created_at: Set(now_ms()),
+    };
+    admin_token::Entity::insert(row)
+        .exec_without_returning(session)
+        .await?;
+    Ok(())
 }

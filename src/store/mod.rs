@@ -34,6 +34,8 @@ pub mod key_hash;
 pub mod paging;
 
 mod cells;
+mod channel_abilities;
+mod channel_views;
 mod commit;
 mod decode;
 mod lanes;

@@ -68,6 +68,10 @@ fn bad_bodies_name_what_is_wrong() {
         ("\"x\"", "the body must be a JSON object"),
         ("null", "the body must be a JSON object"),
         (r#"{"model":1}"#, "`model` must be a string"),
+        (
+            r#"{"model":"a","Model":"b"}"#,
+            "`model` must be spelled in lower case",
+        ),
         (r#"{"model":["a"]}"#, "`model` must be a string"),
         (r#"{"model":""}"#, "`model` must not be empty"),
         (r#"{"model":"  "}"#, "`model` must not be empty"),
@@ -123,6 +127,9 @@ fn an_omitted_model_is_the_default_or_an_error() {
 fn what_else_is_asked_for() {
     let asked = chat(r#"{"model":"a","n":3,"stream":true,"stream_options":{"include_usage":true,"x":1}}"#);
     assert_eq!((asked.choices, asked.include_usage), (3, true));
+    assert!(!asked.leaves_usage_unasked());
+    assert!(!chat("{}").leaves_usage_unasked());
+    assert!(chat(r#"{"stream":true}"#).leaves_usage_unasked());
     let asked = chat(r#"{"n":null,"stream_options":null}"#);
     assert_eq!((asked.choices, asked.include_usage), (1, false));
     let asked = chat(r#"{"n":"x","stream_options":[1]}"#);

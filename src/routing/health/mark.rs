@@ -6,19 +6,8 @@ use rand::Rng;
 
 use super::cooling::{LONGEST_BELIEF, SETTLING, TRIP_STREAK};
 use super::evidence::{Blow, Trips};
+use super::leases::Order;
 use super::window::Window;
-
-/// A place in the order of grants and reports.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Order(u64);
-
-impl Order {
-    /// Moves on, to a place after every one before.
-    pub fn next(&mut self) -> Order {
-        self.0 += 1;
-        *self
-    }
-}
 
 #[derive(Debug, Default)]
 pub struct Mark {

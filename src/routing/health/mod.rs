@@ -21,6 +21,7 @@
 
 mod cooling;
 mod evidence;
+mod leases;
 mod mark;
 mod standing;
 mod unwell;
@@ -28,8 +29,10 @@ mod view;
 mod window;
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test's time has to start somewhere")]
 mod properties;
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test's time has to start somewhere")]
 mod tests;
 
 use std::time::{Duration, Instant};
@@ -42,10 +45,11 @@ use super::ids::{ChannelId, KeyId, ModelName};
 use super::outcome::Outcome;
 use cooling::LONGEST_BELIEF;
 use evidence::{Blow, Evidence};
-use mark::{Mark, Order};
+use leases::{Leased, Leases, Order};
+use mark::Mark;
 pub use standing::{Prospect, Standing, Word, prospect};
 use unwell::{Part, Unwell};
-pub use view::{HealthState, HealthView};
+pub use view::{HealthPart, HealthState, HealthView};
 
 /// One picked channel and key, until it has reported. Numbers are never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -75,31 +79,8 @@ pub struct Learnt {
 #[derive(Debug)]
 pub struct Health {
     probe_timeout: Duration,
-    /// Counts grants and reports: which came before which.
-    order: Order,
     unwell: FxHashMap<ChannelId, Unwell>,
-    leases: FxHashMap<LeaseId, Leased>,
-    in_flight: FxHashMap<ChannelId, u32>,
-}
-
-#[derive(Debug)]
-struct Leased {
-    channel: ChannelId,
-    key: Option<KeyId>,
-    model: ModelName,
-    granted: Order,
-    granted_at: Instant,
-    hearing: Hearing,
-}
-
-/// How much a lease's report still has to say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hearing {
-    Full,
-    /// A lease granted after it has ended a cooling: its failure is no news.
-    OldNews,
-    /// Its channel or key is gone.
-    Deaf,
+    leases: Leases,
 }
 
 impl Health {
@@ -108,10 +89,8 @@ impl Health {
     pub fn new(probe_timeout: Duration) -> Health {
         Health {
             probe_timeout: probe_timeout.min(LONGEST_BELIEF),
-            order: Order::default(),
             unwell: FxHashMap::default(),
-            leases: FxHashMap::default(),
-            in_flight: FxHashMap::default(),
+            leases: Leases::default(),
         }
     }
 
@@ -147,6 +126,11 @@ impl Health {
         )
     }
 
+    /// The channels of which something is not well.
+    pub fn unwell_channels(&self) -> impl Iterator<Item = ChannelId> {
+        self.unwell.keys().copied()
+    }
+
     /// Leases that have not reported.
     pub fn leases(&self) -> usize {
         self.leases.len()
@@ -154,7 +138,7 @@ impl Health {
 
     /// Leases of this channel that have not reported.
     pub fn in_flight(&self, channel: ChannelId) -> u32 {
-        self.in_flight.get(&channel).copied().unwrap_or(0)
+        self.leases.in_flight(channel)
     }
 
     /// Whether the channel has no room for another attempt; `None` is unbounded.
@@ -172,18 +156,7 @@ impl Health {
         model: &ModelName,
         now: Instant,
     ) -> Granted {
-        self.take(lease); // no-op, as numbers are never used twice; else the count would stay for ever
-        let granted = self.order.next();
-        *self.in_flight.entry(channel).or_insert(0) += 1;
-        let leased = Leased {
-            channel,
-            key,
-            model: model.clone(),
-            granted,
-            granted_at: now,
-            hearing: Hearing::Full,
-        };
-        self.leases.insert(lease, leased);
+        self.leases.add(lease, channel, key, model, now);
         let until = now + self.probe_timeout;
         let probe = self
             .unwell
@@ -195,28 +168,22 @@ impl Health {
     /// The lease's first real event: the upstream lives, so a cooling that it probed is over, and its claim
     /// with it. `None`: nobody knows this lease.
     pub fn first_event(&mut self, lease: LeaseId, now: Instant) -> Option<Learnt> {
-        let leased = self.leases.get(&lease)?;
-        let (channel, granted, hearing) = (leased.channel, leased.granted, leased.hearing);
+        let leased = self.leases.get(lease)?;
+        let (channel, granted) = (leased.channel, leased.granted);
         let mut learnt = Learnt::nothing(channel);
         let Some(unwell) = self.unwell.get_mut(&channel) else {
             return Some(learnt);
         };
         learnt.probe_ended = unwell.end_claim(lease, now);
-        if hearing == Hearing::Deaf {
+        if leased.is_deaf {
             return Some(learnt);
         }
         unwell.note_latency(now.saturating_duration_since(leased.granted_at));
-        let healed = Part::touched(leased.key, &leased.model)
-            .into_iter()
-            .filter(|part| {
-                unwell
-                    .marks
-                    .get_mut(part)
-                    .is_some_and(|mark| mark.lives(granted, now))
-            })
-            .collect::<Vec<_>>();
+        let marks = &mut unwell.marks;
+        let mut healed = Vec::from(leased.parts());
+        healed.retain(|part| marks.get_mut(part).is_some_and(|mark| mark.lives(granted, now)));
         learnt.recovered = !healed.is_empty();
-        self.outdate(channel, granted, &healed);
+        self.leases.outdate(channel, granted, &healed);
         Some(learnt)
     }
 
@@ -228,16 +195,16 @@ impl Health {
         now: Instant,
         rng: &mut impl Rng,
     ) -> Option<Learnt> {
-        let leased = self.take(lease)?;
+        let leased = self.leases.take(lease)?;
         let channel = leased.channel;
         let mut learnt = Learnt::nothing(channel);
         if let Some(unwell) = self.unwell.get_mut(&channel) {
             learnt.probe_ended = unwell.end_claim(lease, now);
         }
-        if leased.hearing != Hearing::Deaf {
-            let at = self.order.next();
+        if !leased.is_deaf {
+            let at = self.leases.next();
             let mut healed = Vec::new();
-            for part in Part::touched(leased.key, &leased.model) {
+            for part in leased.parts() {
                 match evidence::of(outcome, &part) {
                     Evidence::Nothing => {}
                     Evidence::Fails(blow) => {
@@ -253,7 +220,7 @@ impl Health {
                 }
             }
             learnt.recovered = !healed.is_empty();
-            self.outdate(channel, leased.granted, &healed);
+            self.leases.outdate(channel, leased.granted, &healed);
         }
         self.tidy_channel(channel, now);
         Some(learnt)
@@ -273,21 +240,14 @@ impl Health {
     /// Keeps the marks of these channels only; everything else survives rebuilds.
     pub fn retain(&mut self, mut keep: impl FnMut(ChannelId) -> bool) {
         self.unwell.retain(|channel, _| keep(*channel));
-        for leased in self.leases.values_mut() {
-            if !keep(leased.channel) {
-                leased.hearing = Hearing::Deaf;
-            }
-        }
+        self.leases.deafen(|leased| !keep(leased.channel));
     }
 
     /// The key is closed, replaced or opened anew, by a commit: what its old self has shown is over, and
     /// its leases in flight leave no marks.
     pub fn forget_key(&mut self, channel: ChannelId, key: Option<KeyId>) {
-        for leased in self.leases.values_mut() {
-            if leased.channel == channel && leased.key == key {
-                leased.hearing = Hearing::Deaf;
-            }
-        }
+        self.leases
+            .deafen(|leased| leased.channel == channel && leased.key == key);
         if let Some(unwell) = self.unwell.get_mut(&channel) {
             unwell.marks.retain(|part, _| match part {
                 Part::Key(of) | Part::KeyForModel(of, _) => *of != key,
@@ -310,18 +270,6 @@ impl Health {
         views
     }
 
-    /// Ends the lease's count in flight.
-    fn take(&mut self, lease: LeaseId) -> Option<Leased> {
-        let leased = self.leases.remove(&lease)?;
-        if let Some(count) = self.in_flight.get_mut(&leased.channel) {
-            *count -= 1;
-            if *count == 0 {
-                self.in_flight.remove(&leased.channel);
-            }
-        }
-        Some(leased)
-    }
-
     /// Marks a part that has failed; answers until when it cools, if by this.
     fn mark(
         &mut self,
@@ -332,12 +280,19 @@ impl Health {
         now: Instant,
         rng: &mut impl Rng,
     ) -> Option<Instant> {
-        let marks = &mut self.unwell.entry(leased.channel).or_default().marks;
-        let mark = marks.entry(part).or_default();
-        match leased.hearing {
-            Hearing::Full => mark.fail(blow, leased.granted, at, now, rng),
-            Hearing::OldNews => mark.hear(blow, at, now),
-            Hearing::Deaf => None,
+        let unwell = self.unwell.entry(leased.channel).or_default();
+        // A probe granted later is finding out already, and its word is newer: this one must not push the
+        // cooling past it.
+        let is_overtaken = unwell.probes(now).any(|probe| {
+            let probe = self.leases.get(probe);
+            probe.is_some_and(|probe| probe.granted > leased.granted && probe.depends_on(&part))
+        });
+        let is_outdated = leased.is_outdated(&part);
+        let mark = unwell.marks.entry(part).or_default();
+        if is_outdated || (is_overtaken && mark.due(now).is_some()) {
+            mark.hear(blow, at, now)
+        } else {
+            mark.fail(blow, leased.granted, at, now, rng)
         }
     }
 
@@ -354,23 +309,6 @@ impl Health {
             && sign(mark)
         {
             healed.push(part);
-        }
-    }
-
-    /// What was granted before the lease that ended a cooling of these parts has no news of them. Walks all
-    /// leases, which is fine as recoveries are rare.
-    fn outdate(&mut self, channel: ChannelId, before: Order, healed: &[Part]) {
-        if healed.is_empty() {
-            return;
-        }
-        for leased in self.leases.values_mut() {
-            if leased.channel == channel
-                && leased.granted < before
-                && leased.hearing == Hearing::Full
-                && healed.iter().any(|part| part.touches(leased.key, &leased.model))
-            {
-                leased.hearing = Hearing::OldNews;
-            }
         }
     }
 

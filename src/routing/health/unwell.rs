@@ -135,6 +135,15 @@ impl Unwell {
         had
     }
 
+    /// Whose claims hold.
+    pub fn probes(&self, now: Instant) -> impl Iterator<Item = LeaseId> {
+        self.probes
+            .iter()
+            .filter(move |probe| probe.until > now)
+            .map(|probe| probe.lease)
+    }
+
+    /// Whether somebody is finding out about this part.
     pub fn is_probed(&self, part: &Part, now: Instant) -> bool {
         self.probes.iter().any(|probe| {
             probe.until > now

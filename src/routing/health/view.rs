@@ -7,10 +7,11 @@ use serde::Serialize;
 use super::unwell::{Part, Unwell};
 use crate::routing::ids::{ChannelId, KeyId, ModelName};
 
-/// One part of a channel that is not well. Without `key`: every key; without `model`: every model.
+/// One part of a channel that is not well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HealthView {
     pub channel: ChannelId,
+    pub part: HealthPart,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -25,6 +26,19 @@ pub struct HealthView {
     pub latency_ms: Option<u64>,
     /// Attempts in flight, all of the channel.
     pub in_flight: u32,
+}
+
+/// What of a channel is not well. `key` and `model` say which; a channel without keys has no `key`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthPart {
+    /// For every key and model.
+    Connections,
+    /// For every model.
+    Key,
+    /// For every key.
+    Model,
+    KeyForModel,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -43,8 +57,8 @@ pub enum HealthState {
 }
 
 impl HealthView {
-    pub(super) fn place(&self) -> (ChannelId, Option<KeyId>, Option<&ModelName>) {
-        (self.channel, self.key, self.model.as_ref())
+    pub(super) fn place(&self) -> (ChannelId, HealthPart, Option<KeyId>, Option<&ModelName>) {
+        (self.channel, self.part, self.key, self.model.as_ref())
     }
 }
 
@@ -62,14 +76,15 @@ pub(super) fn of(channel: ChannelId, unwell: &Unwell, in_flight: u32, now: Insta
                 (None, Some(_)) => HealthState::HalfOpen,
             };
             let until = due.max(bar.map(|bar| bar.until));
-            let (key, model) = match part {
-                Part::Whole => (None, None),
-                Part::Key(key) => (*key, None),
-                Part::Model(model) => (None, Some(model.clone())),
-                Part::KeyForModel(key, model) => (*key, Some(model.clone())),
+            let (name, key, model) = match part {
+                Part::Whole => (HealthPart::Connections, None, None),
+                Part::Key(key) => (HealthPart::Key, *key, None),
+                Part::Model(model) => (HealthPart::Model, None, Some(model.clone())),
+                Part::KeyForModel(key, model) => (HealthPart::KeyForModel, *key, Some(model.clone())),
             };
             HealthView {
                 channel,
+                part: name,
                 key,
                 model,
                 state,

@@ -87,6 +87,7 @@ fn oldest_counted(number: u64) -> u64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test's time has to start somewhere")]
 mod tests {
     use std::time::Duration;
 

@@ -1,0 +1,260 @@
+//! How an answer or a refusal becomes the reply that the connection sends.
+
+use std::collections::VecDeque;
+use std::time::{Duration, SystemTime};
+
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::answer::{Answer, Event, Framing, Part};
+use super::faults::{Coding, ErrorPlace, Instead, Plan, RetryAfter};
+use super::gemini;
+use super::heard::Heard;
+use super::log::InFlight;
+use super::place::Place;
+use super::refusals::{self, Voice, Worded};
+use super::sending::{Sending, Step, compress, compress_steps, plain_steps, stream_steps};
+
+/// An answer that the log follows to its end.
+pub type Reply = HttpResponse<Sending>;
+
+/// What is sent in place of an answer.
+pub fn instead(heard: &Heard, plan: &Plan, in_flight: InFlight, what: Instead) -> Reply {
+    const PAGE: &str = "<!DOCTYPE html><html><head><title>Attention Required!</title></head><body>\
+        <h1>Sorry, you have been blocked</h1></body></html>\n";
+    let html = "text/html; charset=utf-8";
+    match what {
+        Instead::Firewall => whole(heard, plan, in_flight, 403, html, PAGE.into(), &[]),
+        Instead::Redirect => {
+            let location = [("location", "/practice/elsewhere".to_owned())];
+            whole(heard, plan, in_flight, 302, html, "".into(), &location)
+        }
+        Instead::Huge(bytes) => huge(heard, plan, in_flight, bytes),
+        Instead::Garbage | Instead::Silence | Instead::Reset | Instead::Close => {
+            let bytes = Bytes::from_static(b"\x00\x01\xfe\xff<<<< this is no JSON >>>>\n");
+            whole(heard, plan, in_flight, 200, "application/json", bytes, &[])
+        }
+    }
+}
+
+/// A JSON string of so many letters, without holding them all.
+fn huge(heard: &Heard, plan: &Plan, in_flight: InFlight, bytes: u64) -> Reply {
+    static PIECE: [u8; 64 * 1024] = [b'x'; 64 * 1024];
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX - 2);
+    let piece = Bytes::from_static(&PIECE);
+    let mut steps = VecDeque::from([Step::send(&b"\""[..])]);
+    steps.extend((0..bytes / PIECE.len()).map(|_| Step::send(piece.clone())));
+    steps.push_back(Step::send(piece.slice(..bytes % PIECE.len())));
+    steps.push_back(Step::send(&b"\""[..]));
+    in_flight.status(200);
+    let sending = Sending::sized(in_flight, steps, bytes + 2);
+    reply(heard, plan, StatusCode::OK, "application/json", &[], sending)
+}
+
+/// One body with these headers.
+pub fn whole(
+    heard: &Heard,
+    plan: &Plan,
+    in_flight: InFlight,
+    status: u16,
+    content_type: &str,
+    body: Bytes,
+    extra: &[(&str, String)],
+) -> Reply {
+    in_flight.status(status);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let sending = Sending::sized(in_flight, plain_steps(plan, &body), body.len());
+    reply(heard, plan, status, content_type, extra, sending)
+}
+
+/// 400 in the protocol's shape.
+pub fn bad_request(voice: Voice, id: &str, why: &str) -> Worded {
+    let kind = "invalid_request_error";
+    Worded::new(
+        400,
+        match voice {
+            Voice::OpenAi => refusals::openai_error(why, kind, Value::Null, Value::Null),
+            Voice::Anthropic => refusals::anthropic_error(kind, why, id),
+            Voice::Gemini => refusals::gemini_error(400, "INVALID_ARGUMENT", why, Value::Null),
+        },
+    )
+}
+
+/// A refusal that no order breaks or delays.
+pub fn refuse(heard: &Heard, in_flight: InFlight, worded: &Worded) -> Reply {
+    refuse_plainly(heard, &Plan::default(), in_flight, worded, worded.status)
+}
+
+/// A refusal where the plan places it: as status, hidden in a 200, or as first event.
+pub async fn refuse_as_ordered(
+    heard: &Heard,
+    plan: &Plan,
+    in_flight: InFlight,
+    worded: &Worded,
+    streams: bool,
+) -> Reply {
+    let hidden = worded.status == 200;
+    match plan.error_place {
+        Some(ErrorPlace::FirstEvent) if streams => {}
+        None if hidden && streams => {}
+        Some(_) => return refuse_plainly(heard, plan, in_flight, worded, 200),
+        None => return refuse_plainly(heard, plan, in_flight, worded, worded.status),
+    }
+    let answer = Answer::Stream {
+        framing: framing(heard),
+        events: vec![error_event(heard, &worded.body)],
+    };
+    let unbroken = Plan {
+        breaks: None,
+        malformed: None,
+        ..plan.clone()
+    };
+    send(heard, &unbroken, in_flight, StatusCode::OK, answer).await
+}
+
+fn framing(heard: &Heard) -> Framing {
+    if heard.voice == Voice::Gemini {
+        gemini::framing(&heard.query)
+    } else {
+        Framing::Sse
+    }
+}
+
+fn error_event(heard: &Heard, body: &Value) -> Event {
+    match (heard.voice, &heard.address.place) {
+        (Voice::Anthropic, _) => Event::named(Part::Frame, "error", body),
+        (Voice::OpenAi, Place::Responses) => {
+            let error = body.get("error").unwrap_or(body);
+            let field = |name: &str| error.get(name).cloned().unwrap_or(Value::Null);
+            let data = json!({
+                "type": "error", "code": field("code"), "message": field("message"), "param": field("param"),
+                "sequence_number": 0});
+            Event::named(Part::Frame, "error", data)
+        }
+        _ => Event::new(Part::Frame, body),
+    }
+}
+
+fn refuse_plainly(heard: &Heard, plan: &Plan, in_flight: InFlight, worded: &Worded, status: u16) -> Reply {
+    let mut body = worded.body.to_string();
+    let array =
+        matches!(&heard.address.place, Place::Gemini { action, .. } if action == "streamGenerateContent");
+    if array && framing(heard) == Framing::JsonArray {
+        body = format!("[{body}\n]\n");
+    }
+    let mut extra: Vec<(&str, String)> = plan.retry_after.map(retry_after_header).into_iter().collect();
+    let own = worded
+        .headers
+        .iter()
+        .filter(|(name, _)| *name != "retry-after" || plan.retry_after.is_none());
+    extra.extend(own.cloned());
+    whole(
+        heard,
+        plan,
+        in_flight,
+        status,
+        "application/json",
+        Bytes::from(body),
+        &extra,
+    )
+}
+
+fn retry_after_header(retry_after: RetryAfter) -> (&'static str, String) {
+    match retry_after {
+        RetryAfter::Seconds(seconds) => ("retry-after", seconds.to_string()),
+        RetryAfter::Date(seconds) => {
+            let when = SystemTime::now() + Duration::from_secs(seconds);
+            ("retry-after", httpdate::fmt_http_date(when))
+        }
+        RetryAfter::Millis(millis) => ("retry-after-ms", millis.to_string()),
+    }
+}
+
+/// An answer, coded and broken as the plan says.
+pub async fn send(
+    heard: &Heard,
+    plan: &Plan,
+    in_flight: InFlight,
+    status: StatusCode,
+    answer: Answer,
+) -> Reply {
+    in_flight.status(status.as_u16());
+    match answer {
+        Answer::Plain {
+            content_type,
+            mut body,
+        } => {
+            if let Some(coding) = plan.coding
+                && let Ok(coded) = compress(coding, &body).await
+            {
+                body = coded;
+            }
+            let sending = Sending::sized(in_flight, plain_steps(plan, &body), body.len());
+            reply(heard, plan, status, content_type, &[], sending)
+        }
+        Answer::Stream { framing, events } => {
+            let mut steps = stream_steps(plan, framing, events);
+            if let Some(coding) = plan.coding {
+                // Writing into memory cannot fail.
+                let _ = compress_steps(coding, &mut steps).await;
+            }
+            let content_type = match framing {
+                Framing::Sse => "text/event-stream; charset=utf-8",
+                Framing::JsonArray => "application/json; charset=UTF-8",
+            };
+            let sending = Sending::open(in_flight, steps);
+            reply(
+                heard,
+                plan,
+                status,
+                content_type,
+                &[("cache-control", "no-cache".into())],
+                sending,
+            )
+        }
+    }
+}
+
+fn reply(
+    heard: &Heard,
+    plan: &Plan,
+    status: StatusCode,
+    content_type: &str,
+    extra: &[(&str, String)],
+    sending: Sending,
+) -> Reply {
+    let mut builder = HttpResponseBuilder::new(status);
+    builder.insert_header((header::CONTENT_TYPE, content_type));
+    match heard.voice {
+        Voice::OpenAi => {
+            builder.insert_header(("x-request-id", format!("req_{}", heard.id)));
+            builder.insert_header(("openai-organization", "org-practice"));
+        }
+        Voice::Anthropic => {
+            builder.insert_header(("request-id", format!("req_{}", heard.id)));
+            builder.insert_header(("anthropic-organization-id", "org-practice"));
+        }
+        Voice::Gemini => {
+            builder.insert_header(("server", "practice"));
+        }
+    }
+    for (name, value) in extra {
+        builder.insert_header((*name, value.as_str()));
+    }
+    match plan
+        .coding
+        .filter(|_| status == StatusCode::OK && plan.instead.is_none())
+    {
+        Some(Coding::Gzip) => drop(builder.insert_header((header::CONTENT_ENCODING, "gzip"))),
+        Some(Coding::Zstd) => drop(builder.insert_header((header::CONTENT_ENCODING, "zstd"))),
+        None => {}
+    }
+    for (name, value) in &plan.headers {
+        builder.append_header((name.as_str(), value.as_str()));
+    }
+    builder
+        .message_body(sending)
+        .expect("headers were checked when the plan was read")
+}

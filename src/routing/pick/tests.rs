@@ -1,0 +1,351 @@
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use super::*;
+use crate::routing::build::Draft;
+use crate::routing::closings::{Closed, Closing};
+use crate::routing::ids::Generation;
+use crate::routing::outcome::Outcome;
+use crate::routing::rebuilds::Scope;
+use crate::routing::refusal::Refusal;
+use crate::routing::router::{Built, Chosen, Found, Router};
+use crate::routing::rows::Status;
+use crate::routing::stage::{Rows, draft, question, snapshot, tiers};
+
+fn now() -> Instant {
+    // The only clock reading of these tests: every later time is reckoned from it.
+    #[allow(clippy::disallowed_methods)]
+    Instant::now()
+}
+
+fn router(rows: &[Rows]) -> Router {
+    let mut router = Router::new(Duration::from_secs(60));
+    install(&mut router, rows, Scope::Everything, 1);
+    router
+}
+
+fn install(router: &mut Router, rows: &[Rows], scope: Scope, began: u64) {
+    let base = router.snapshot().clone();
+    let built = Built::new(draft(rows), &base, scope, Generation(began), Moment(began));
+    drop(router.install(built, now()));
+}
+
+fn found(rows: &[Rows], began: u64) -> Found {
+    Found::new(draft(rows), &Snapshot::default(), Moment(began))
+}
+
+/// Shares in percent of 20,000 picks, by channel, as `1 75% 2 25%`.
+fn shares(mut pick: impl FnMut(&mut SmallRng) -> Option<i64>) -> String {
+    let mut rng = SmallRng::seed_from_u64(7);
+    let mut counts = BTreeMap::new();
+    for _ in 0..20_000 {
+        if let Some(channel) = pick(&mut rng) {
+            *counts.entry(channel).or_insert(0u32) += 1;
+        }
+    }
+    let share = |(channel, count): (i64, u32)| format!("{channel} {}%", (count + 100) / 200);
+    counts.into_iter().map(share).collect::<Vec<_>>().join(" ")
+}
+
+/// The shares from the snapshot, which must be those from a lookup's route.
+fn check(picture: &str, tried: &[i64], expected: &str) {
+    let rows = tiers(picture);
+    let mut asked = question(&["g"], "m");
+    tried.iter().for_each(|id| asked.tried.channel(ChannelId(*id)));
+    let mut full = router(&rows);
+    let from_snapshot = shares(|rng| Some(full.pick(&asked, now(), rng).ok()?.picked.channel.id.0));
+    assert_eq!(from_snapshot, expected, "{picture} without {tried:?}");
+    let mut empty = router(&[]);
+    let looked_up = found(&rows, 2);
+    let from_lookup = shares(|rng| match empty.choose(&asked, &looked_up, now(), rng) {
+        Chosen::Granted(grant) => Some(grant.picked.channel.id.0),
+        _ => None,
+    });
+    assert_eq!(from_lookup, expected, "{picture} without {tried:?}, by lookup");
+}
+
+#[test]
+fn r2_highest_tier_by_weight_standby_last() {
+    check("10: 1*3 2*1 | 5: 3*1", &[], "1 75% 2 25%");
+    check("10: 1*3 2*1 | 5: 3*1", &[1], "2 100%");
+    check("10: 1*3 2*1 | 5: 3*1", &[1, 2], "3 100%");
+    check("10: 1*3 2*0", &[], "1 100%");
+    check("10: 1*3 2*0 3*0", &[1], "2 50% 3 50%");
+    check("10: 1*0 2*0", &[], "1 50% 2 50%");
+    check("-5: 1*1 | -9: 2*1", &[], "1 100%");
+    check("0: 1*1 2*2 3*9", &[2], "1 10% 3 90%");
+    check("0: 1*1", &[1], "");
+}
+
+#[test]
+fn r2_ability_overrides_its_channel() {
+    let mut low = Rows::new(1).tier(1, 1);
+    low.overrides.insert(0, (Some(9), None));
+    let rows = [low, Rows::new(2).tier(5, 1)];
+    let mut router = router(&rows);
+    let mut rng = SmallRng::seed_from_u64(1);
+    let grant = router
+        .pick(&question(&["g"], "m"), now(), &mut rng)
+        .expect("one is open");
+    assert_eq!(grant.picked.channel.id, ChannelId(1));
+}
+
+#[test]
+fn r2_a_key_that_failed_is_not_picked_again_and_its_channel_goes_with_the_last() {
+    let mut rows = Rows::new(1);
+    rows.keys = vec![(1, true), (2, true), (3, false)];
+    let mut router = router(&[rows]);
+    let mut rng = SmallRng::seed_from_u64(1);
+    let mut asked = question(&["g"], "m");
+    for _ in 0..2 {
+        let grant = router.pick(&asked, now(), &mut rng).expect("a key is left");
+        let key = grant.picked.key.expect("the provider needs one").id;
+        assert!(!asked.tried.has_key(key));
+        asked.tried.key(key);
+    }
+    let shortage = router
+        .pick(&asked, now(), &mut rng)
+        .expect_err("both keys were tried");
+    assert!(shortage.open && shortage.speaks);
+}
+
+#[test]
+fn r2_groups_in_order_and_names_byte_for_byte() {
+    let rows = [
+        Rows::new(1).serves(&[("b", "m")]),
+        Rows::new(2).serves(&[("a", "M")]),
+    ];
+    let mut router = router(&rows);
+    let mut rng = SmallRng::seed_from_u64(1);
+    let mut channel = |groups: &[&str], model: &str| {
+        router
+            .pick(&question(groups, model), now(), &mut rng)
+            .map(|grant| grant.picked.channel.id.0)
+            .ok()
+    };
+    assert_eq!(channel(&["a", "b"], "m"), Some(1));
+    assert_eq!(channel(&["a", "b"], "M"), Some(2));
+    assert_eq!(channel(&["a"], "m"), None);
+}
+
+#[test]
+fn r2_affinity_keeps_a_conversation_and_weights_hold_overall() {
+    let rows = tiers("0: 1*1 2*3");
+    let mut router_of_two = router(&rows);
+    let mut rng = SmallRng::seed_from_u64(1);
+    let mut asked = question(&["g"], "m");
+    let mut channel = |router: &mut Router, conversation: u64| {
+        asked.affinity = Some(conversation);
+        router
+            .pick(&asked, now(), &mut rng)
+            .expect("open")
+            .picked
+            .channel
+            .id
+            .0
+    };
+    let mut conversation = 0u64;
+    let shares = shares(|_| {
+        conversation = conversation.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        Some(channel(&mut router_of_two, conversation))
+    });
+    assert_eq!(shares, "1 25% 2 75%");
+    let mut router_of_three = router(&tiers("0: 1*1 2*3 3*1"));
+    for conversation in 0..1_000u64 {
+        let (before, after) = (
+            channel(&mut router_of_two, conversation),
+            channel(&mut router_of_three, conversation),
+        );
+        assert!(
+            after == before || after == 3,
+            "only conversations of the new channel move"
+        );
+    }
+}
+
+fn refusal(rows: &[Rows], asked: &Question) -> Refusal {
+    let mut router = router(rows);
+    let mut rng = SmallRng::seed_from_u64(1);
+    router.pick(asked, now(), &mut rng).expect_err("a miss");
+    match router.choose(asked, &found(rows, 2), now(), &mut rng) {
+        Chosen::Refused(refusal) => refusal,
+        other => panic!("not refused but {other:?}"),
+    }
+}
+
+#[test]
+fn r4_refusals_tell_apart() {
+    let asked = question(&["g"], "m");
+    assert_eq!(refusal(&[], &asked), Refusal::ModelNotFound);
+    let closed = Rows {
+        status: Some(Status::Disabled),
+        ..Rows::new(1)
+    };
+    assert_eq!(refusal(&[closed], &asked), Refusal::NoAvailableChannel);
+    let keyless = Rows {
+        keys: vec![],
+        ..Rows::new(1)
+    };
+    assert_eq!(refusal(&[keyless], &asked), Refusal::NoAvailableChannel);
+    let mut held = Rows::new(1);
+    held.abilities[0].3 = true;
+    assert_eq!(refusal(&[held], &asked), Refusal::NoAvailableChannel);
+    let other = Rows {
+        protocols: vec![Protocol::Gemini],
+        ..Rows::new(1)
+    };
+    assert_eq!(refusal(&[other], &asked), Refusal::ProtocolNotServed);
+    let mut tried = asked.clone();
+    tried.tried.channel(ChannelId(1));
+    assert_eq!(refusal(&[Rows::new(1)], &tried), Refusal::Exhausted);
+}
+
+#[test]
+fn r4_a_failed_lookup_is_never_a_refusal_for_want_of_a_channel() {
+    let mut router = router(&[]);
+    let mut rng = SmallRng::seed_from_u64(1);
+    let chosen = router.without_database(&question(&["g"], "m"), now(), &mut rng);
+    assert!(matches!(chosen, Chosen::Refused(Refusal::RoutingUnavailable)));
+}
+
+#[test]
+fn r7_what_cannot_be_read_is_not_refused_as_closed() {
+    let bad = Rows {
+        readable: false,
+        ..Rows::new(1)
+    };
+    let asked = question(&["g"], "m");
+    assert_eq!(
+        refusal(std::slice::from_ref(&bad), &asked),
+        Refusal::RoutingUnavailable
+    );
+    let closed = Rows {
+        status: Some(Status::Disabled),
+        ..bad.clone()
+    };
+    assert_eq!(refusal(&[closed], &asked), Refusal::NoAvailableChannel);
+    let unknown = Rows {
+        status: None,
+        ..Rows::new(1)
+    };
+    assert_eq!(refusal(&[unknown], &asked), Refusal::RoutingUnavailable);
+}
+
+#[test]
+fn r10_closed_is_not_picked_and_a_late_lookup_does_not_bring_it_back() {
+    let rows = [Rows::new(1)];
+    let mut router = router(&rows);
+    let mut rng = SmallRng::seed_from_u64(1);
+    let asked = question(&["g"], "m");
+    router.close([Closing {
+        closed: Closed::Channel(ChannelId(1)),
+        at: Moment(5),
+    }]);
+    assert!(router.pick(&asked, now(), &mut rng).is_err());
+    let early = router.choose(&asked, &found(&rows, 4), now(), &mut rng);
+    assert!(
+        matches!(early, Chosen::Outdated),
+        "a lookup that began before the closing: {early:?}"
+    );
+    let closed = Rows {
+        status: Some(Status::Disabled),
+        ..Rows::new(1)
+    };
+    install(&mut router, &[closed], Scope::Everything, 6);
+    let still = router.choose(&asked, &found(&rows, 4), now(), &mut rng);
+    assert!(
+        matches!(still, Chosen::Outdated),
+        "the build has consumed the closing, and knows better: {still:?}"
+    );
+    let late = router.choose(&asked, &found(&rows, 7), now(), &mut rng);
+    assert!(matches!(late, Chosen::Granted(_)), "reopened since: {late:?}");
+}
+
+#[test]
+fn r10_a_lookup_after_the_closing_lifts_it() {
+    let rows = [Rows::new(1)];
+    let mut router = router(&rows);
+    let mut rng = SmallRng::seed_from_u64(1);
+    let asked = question(&["g"], "m");
+    router.close([Closing {
+        closed: Closed::Channel(ChannelId(1)),
+        at: Moment(5),
+    }]);
+    assert!(matches!(
+        router.choose(&asked, &found(&rows, 6), now(), &mut rng),
+        Chosen::Granted(_)
+    ));
+    assert!(router.pick(&asked, now(), &mut rng).is_ok());
+}
+
+#[test]
+fn r13_cooling_is_passed_over_and_tried_only_when_nothing_else_is_left() {
+    let rows = tiers("10: 1*1 | 5: 2*1");
+    let mut router = router(&rows);
+    let mut rng = SmallRng::seed_from_u64(1);
+    let mut asked = question(&["g"], "m");
+    let at = now();
+    let busy = Outcome::Busy {
+        status: 429,
+        retry_after: None,
+    };
+    for channel in [1, 2] {
+        let grant = router.pick(&asked, at, &mut rng).expect("one is well");
+        assert_eq!(grant.picked.channel.id.0, channel);
+        router.report(grant.lease, &busy, at, &mut rng);
+    }
+    let shortage = router.pick(&asked, at, &mut rng).expect_err("both cool");
+    assert!(shortage.cooling_until.is_some() && shortage.open);
+    asked.cooling = CoolingRule::SoonestDue;
+    let grant = router.pick(&asked, at, &mut rng).expect("cooling is advice");
+    assert!(grant.probe);
+}
+
+#[test]
+fn r1_snapshot_of_a_patch_is_the_snapshot_of_a_full_build() {
+    let mut rows = tiers("10: 1*3 2*1 | 5: 3*1");
+    rows[2] = rows[2].clone().serves(&[("g", "m"), ("h", "n")]);
+    let base = snapshot(&rows, 1);
+    rows[0].status = Some(Status::Disabled);
+    rows[2] = rows[2].clone().serves(&[("h", "new")]).tier(7, 2);
+    rows.push(Rows::new(4).serves(&[("g", "m"), ("other", "m")]));
+    let full = snapshot(&rows, 2);
+    let named = [1, 3, 4].map(ChannelId);
+    let touched: Vec<Rows> = rows.iter().filter(|row| row.id != 2).cloned().collect();
+    let patched = draft(&touched).patch(&base, named, Generation(2), Moment(2));
+    assert_eq!(picture(&patched), picture(&full));
+    let gone = Draft::default().patch(&patched, [ChannelId(2), ChannelId(3)], Generation(3), Moment(3));
+    let left: Vec<Rows> = rows
+        .into_iter()
+        .filter(|row| row.id != 2 && row.id != 3)
+        .collect();
+    assert_eq!(picture(&gone), picture(&snapshot(&left, 3)));
+}
+
+/// Every route by names and ids, and every group's models.
+fn picture(snapshot: &Snapshot) -> Vec<String> {
+    let mut lines = Vec::new();
+    for group in snapshot.groups() {
+        for model in snapshot.models_of(group.as_str()) {
+            let route = snapshot
+                .route(group.as_str(), model.as_str())
+                .expect("listed models have a route");
+            let mut open: Vec<_> = route
+                .candidates()
+                .map(|c| {
+                    (
+                        -c.priority,
+                        snapshot.at(c.slot).expect("open channels are there").id.0,
+                        c.weight,
+                    )
+                })
+                .collect();
+            open.sort_unstable();
+            lines.push(format!("{group} {model} {} {open:?}", route.abilities()));
+        }
+    }
+    lines
+}

@@ -1,0 +1,1 @@
+//! The admin REST, one file a resource.
