@@ -144,7 +144,7 @@ pub struct Settings {
     pub retry_wait: Duration,
 
     /// Seconds from a request's arrival after which no further attempt begins
-    #[arg(long, env = "POINTSMAN_REQUEST_DEADLINE", global = true, value_name = "SECONDS", default_value = "900", value_parser = seconds_above_zero, help_heading = "Attempts")]
+    #[arg(long, env = "POINTSMAN_REQUEST_DEADLINE", global = true, value_name = "SECONDS", default_value = "1200", value_parser = seconds_above_zero, help_heading = "Attempts")]
     pub request_deadline: Duration,
 
     /// Seconds to a connection with an upstream, TLS included

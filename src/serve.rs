@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::actors::{Routing, RoutingOptions};
 use crate::config::Settings;
+use crate::relay::{Relay, RelayOptions, Timeouts};
 use crate::store::connect::Database;
 use crate::store::error::StoreError;
 use crate::web::{Desk, Node};
@@ -110,7 +111,12 @@ pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furn
         Arc::clone(&node),
         Handle::current(),
     ));
-    let server = listeners::whole(&settings, listener, desk.clone())?;
+    let server = listeners::whole(
+        &settings,
+        listener,
+        desk.clone(),
+        Relay::new(routing.clone(), relay_options(&settings)),
+    )?;
     let handle = server.handle();
     let mut server = actix_web::rt::spawn(server);
     let watchdog = tokio::spawn(watch(routing.clone()));
@@ -130,6 +136,26 @@ pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furn
     let _ = timeout(Duration::from_secs(2), database.close()).await;
     info!("stopped");
     Ok(())
+}
+
+fn relay_options(settings: &Settings) -> RelayOptions {
+    RelayOptions {
+        max_body: settings.max_body,
+        timeouts: Timeouts {
+            connect: settings.connect_timeout,
+            first_byte: settings.first_byte_timeout,
+            first_token: settings.first_token_timeout,
+            idle_before_text: settings.idle_before_text_timeout,
+            idle: settings.idle_timeout,
+            total: settings.total_timeout,
+        },
+        retries: settings.retries,
+        retry_wait: settings.retry_wait,
+        deadline: settings.request_deadline,
+        moderation_model: settings.moderation_model.clone(),
+        image_model: settings.image_model.clone(),
+        trusted_proxies: settings.trusted_proxies.clone(),
+    }
 }
 
 /// Opens the database; meanwhile somebody stands in. `None`: a signal came first.

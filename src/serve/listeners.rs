@@ -11,7 +11,8 @@ use actix_web::{App, HttpServer};
 use tokio::net::TcpSocket;
 
 use crate::config::Settings;
-use crate::web::{Desk, routes, starting};
+use crate::relay::Relay;
+use crate::web::{Desk, connection, routes, starting};
 
 /// Connections that wait to be accepted while all workers are busy.
 const BACKLOG: u32 = 4096;
@@ -47,13 +48,14 @@ pub fn standing_in(listener: TcpListener) -> io::Result<Server> {
 }
 
 /// The relay, the admin REST and the probes.
-pub fn whole(settings: &Settings, listener: TcpListener, desk: Data<Desk>) -> io::Result<Server> {
-    let server = HttpServer::new(move || App::new().configure(|app| routes::configure(app, &desk)));
+pub fn whole(settings: &Settings, listener: TcpListener, desk: Data<Desk>, relay: Relay) -> io::Result<Server> {
+    let server = HttpServer::new(move || App::new().configure(|app| routes::configure(app, &desk, &relay)));
     let server = match settings.workers {
         Some(workers) => server.workers(workers),
         None => server,
     };
     let server = server
+        .on_connect(connection::on_connect)
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(HEADERS_WITHIN)
         .tcp_nodelay(true)

@@ -10,8 +10,10 @@ use env_logger::Env;
 use log::Record;
 use log::kv::{self, Key, Value, VisitSource};
 
-/// Logs to stderr by `RUST_LOG`, else by `default`. A second call changes nothing.
+/// Logs to stderr by `RUST_LOG`, else by `default`, without what the server says of its own starting. A second
+/// call changes nothing.
 pub fn start(default: &str) {
+    let default = format!("{default},actix_server=warn");
     let mut builder = env_logger::Builder::from_env(Env::new().filter_or("RUST_LOG", default));
     builder.format(|out, record| {
         let time = out.timestamp_millis();

@@ -7,9 +7,8 @@ use tokio::runtime::Handle;
 use tokio::time::sleep;
 
 use crate::config::Settings;
-use crate::protocol::providers;
-use crate::routing::ids::Protocol;
-use crate::routing::rows::{ProviderTraits, Secret};
+use crate::relay::provider_traits;
+use crate::routing::rows::Secret;
 use crate::store::admin_tokens;
 use crate::store::change_status::ChangeError;
 use crate::store::connect::{Database, Options};
@@ -114,19 +113,4 @@ fn is_away(error: &StoreError) -> bool {
         }
         StoreError::Url(_) | StoreError::BadRow(_) | StoreError::Internal(_) => false,
     }
-}
-
-/// What the router must know of a provider.
-fn provider_traits(name: &str) -> Option<ProviderTraits> {
-    use crate::protocol::Protocol as Wire;
-    let provider = providers::provider(name)?;
-    let protocols = provider.speaks.iter().map(|spoken| match spoken.protocol {
-        Wire::OpenAi => Protocol::OpenAi,
-        Wire::Anthropic => Protocol::Anthropic,
-        Wire::Gemini => Protocol::Gemini,
-    });
-    Some(ProviderTraits {
-        protocols: protocols.collect(),
-        needs_key: provider.needs_key,
-    })
 }

@@ -13,7 +13,11 @@ use crate::store::connect::Database;
 use crate::store::error::StoreError;
 use auth::Admins;
 
-/// Every URL.
+/// The relay's routes.
+pub mod relay;
+/// Has the client gone?
+pub mod connection;
+/// Every URL of the operator's side.
 pub mod routes;
 /// Who may call the admin REST.
 pub mod auth;

@@ -8,10 +8,12 @@ use actix_web::{Resource, Route};
 
 use super::admin::{abilities, channels, groups, keys, models, routing, tokens};
 use super::problem::ApiError;
-use super::{Desk, auth, metrics, probes};
+use super::{Desk, auth, metrics, probes, relay};
+use crate::relay::Relay;
 
-/// The relay's routes stand in `relay.rs`, beside the protocols that they speak.
-pub fn configure(app: &mut ServiceConfig, desk: &Data<Desk>) {
+/// The relay's own are told apart in `relay.rs`: their paths carry models, versions and actions.
+pub fn configure(app: &mut ServiceConfig, desk: &Data<Desk>, relay: &Relay) {
+    relay::configure(app, relay.clone());
     app.app_data(desk.clone());
 
     app.service(only(
