@@ -192,6 +192,8 @@ impl PrivateServer {
             .append(true)
             .open(folder.join("log"))
             .expect("the server's log");
+        // MariaDB, when it starts, clears the common temporary folder of other servers' tables.
+        command.env("TMPDIR", folder);
         command
             .current_dir(folder)
             .stdout(log.try_clone().expect("the log twice"))
@@ -299,6 +301,7 @@ fn make_mariadb(folder: &Path) {
     install
         .arg(format!("--datadir={}", folder.join("data").display()))
         .current_dir(folder);
+    install.env("TMPDIR", folder);
     as_server_user(Kind::Mariadb, &mut install);
     run_to_end(&mut install);
 }
