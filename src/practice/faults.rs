@@ -318,7 +318,7 @@ impl Plan {
 
     fn refuses(&mut self, name: &str, argument: &Argument<'_>) -> Result<bool, BadFault> {
         let refusal = match name {
-            "status" => status_refusal(argument.number(100, 999)?),
+            "status" => status_refusal(argument.number(200, 599)?),
             "429" => {
                 if argument.text.is_some() {
                     self.retry_after = Some(RetryAfter::Seconds(argument.number(0, u64::MAX)?));

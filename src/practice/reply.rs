@@ -21,20 +21,20 @@ use super::sending::{Sending, Step, compress, compress_steps, plain_steps, strea
 pub type Reply = HttpResponse<Sending>;
 
 /// What is sent in place of an answer.
-pub fn instead(heard: &Heard, plan: &Plan, in_flight: InFlight, what: Instead) -> Reply {
+pub async fn instead(heard: &Heard, plan: &Plan, in_flight: InFlight, what: Instead) -> Reply {
     const PAGE: &str = "<!DOCTYPE html><html><head><title>Attention Required!</title></head><body>\
         <h1>Sorry, you have been blocked</h1></body></html>\n";
     let html = "text/html; charset=utf-8";
     match what {
-        Instead::Firewall => whole(heard, plan, in_flight, 403, html, PAGE.into(), &[]),
+        Instead::Firewall => whole(heard, plan, in_flight, 403, html, PAGE.into(), &[]).await,
         Instead::Redirect => {
             let location = [("location", "/practice/elsewhere".to_owned())];
-            whole(heard, plan, in_flight, 302, html, "".into(), &location)
+            whole(heard, plan, in_flight, 302, html, "".into(), &location).await
         }
         Instead::Huge(bytes) => huge(heard, plan, in_flight, bytes),
         Instead::Garbage | Instead::Silence | Instead::Reset | Instead::Close => {
             let bytes = Bytes::from_static(b"\x00\x01\xfe\xff<<<< this is no JSON >>>>\n");
-            whole(heard, plan, in_flight, 200, "application/json", bytes, &[])
+            whole(heard, plan, in_flight, 200, "application/json", bytes, &[]).await
         }
     }
 }
@@ -54,19 +54,26 @@ fn huge(heard: &Heard, plan: &Plan, in_flight: InFlight, bytes: u64) -> Reply {
 }
 
 /// One body with these headers.
-pub fn whole(
+pub async fn whole(
     heard: &Heard,
     plan: &Plan,
     in_flight: InFlight,
     status: u16,
     content_type: &str,
-    body: Bytes,
+    mut body: Bytes,
     extra: &[(&str, String)],
 ) -> Reply {
+    let mut extra = extra.to_vec();
+    if let Some(coding) = plan.coding
+        && let Ok(coded) = compress(coding, &body).await
+    {
+        body = coded;
+        extra.push(coding_header(coding));
+    }
     in_flight.status(status);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let sending = Sending::sized(in_flight, plain_steps(plan, &body), body.len());
-    reply(heard, plan, status, content_type, extra, sending)
+    reply(heard, plan, status, content_type, &extra, sending)
 }
 
 /// 400 in the protocol's shape.
@@ -83,8 +90,8 @@ pub fn bad_request(voice: Voice, id: &str, why: &str) -> Worded {
 }
 
 /// A refusal that no order breaks or delays.
-pub fn refuse(heard: &Heard, in_flight: InFlight, worded: &Worded) -> Reply {
-    refuse_plainly(heard, &Plan::default(), in_flight, worded, worded.status)
+pub async fn refuse(heard: &Heard, in_flight: InFlight, worded: &Worded) -> Reply {
+    refuse_plainly(heard, &Plan::default(), in_flight, worded, worded.status).await
 }
 
 /// A refusal where the plan places it: as status, hidden in a 200, or as first event.
@@ -99,8 +106,8 @@ pub async fn refuse_as_ordered(
     match plan.error_place {
         Some(ErrorPlace::FirstEvent) if streams => {}
         None if hidden && streams => {}
-        Some(_) => return refuse_plainly(heard, plan, in_flight, worded, 200),
-        None => return refuse_plainly(heard, plan, in_flight, worded, worded.status),
+        Some(_) => return refuse_plainly(heard, plan, in_flight, worded, 200).await,
+        None => return refuse_plainly(heard, plan, in_flight, worded, worded.status).await,
     }
     let answer = Answer::Stream {
         framing: framing(heard),
@@ -137,7 +144,13 @@ fn error_event(heard: &Heard, body: &Value) -> Event {
     }
 }
 
-fn refuse_plainly(heard: &Heard, plan: &Plan, in_flight: InFlight, worded: &Worded, status: u16) -> Reply {
+async fn refuse_plainly(
+    heard: &Heard,
+    plan: &Plan,
+    in_flight: InFlight,
+    worded: &Worded,
+    status: u16,
+) -> Reply {
     let mut body = worded.body.to_string();
     let array =
         matches!(&heard.address.place, Place::Gemini { action, .. } if action == "streamGenerateContent");
@@ -159,6 +172,7 @@ fn refuse_plainly(heard: &Heard, plan: &Plan, in_flight: InFlight, worded: &Word
         Bytes::from(body),
         &extra,
     )
+    .await
 }
 
 fn retry_after_header(retry_after: RetryAfter) -> (&'static str, String) {
@@ -180,19 +194,9 @@ pub async fn send(
     status: StatusCode,
     answer: Answer,
 ) -> Reply {
-    in_flight.status(status.as_u16());
     match answer {
-        Answer::Plain {
-            content_type,
-            mut body,
-        } => {
-            if let Some(coding) = plan.coding
-                && let Ok(coded) = compress(coding, &body).await
-            {
-                body = coded;
-            }
-            let sending = Sending::sized(in_flight, plain_steps(plan, &body), body.len());
-            reply(heard, plan, status, content_type, &[], sending)
+        Answer::Plain { content_type, body } => {
+            whole(heard, plan, in_flight, status.as_u16(), content_type, body, &[]).await
         }
         Answer::Stream { framing, events } => {
             let mut steps = stream_steps(plan, framing, events);
@@ -204,17 +208,27 @@ pub async fn send(
                 Framing::Sse => "text/event-stream; charset=utf-8",
                 Framing::JsonArray => "application/json; charset=UTF-8",
             };
-            let sending = Sending::open(in_flight, steps);
+            in_flight.status(status.as_u16());
+            let mut extra = vec![("cache-control", "no-cache".to_owned())];
+            extra.extend(plan.coding.map(coding_header));
             reply(
                 heard,
                 plan,
                 status,
                 content_type,
-                &[("cache-control", "no-cache".into())],
-                sending,
+                &extra,
+                Sending::open(in_flight, steps),
             )
         }
     }
+}
+
+fn coding_header(coding: Coding) -> (&'static str, String) {
+    let name = match coding {
+        Coding::Gzip => "gzip",
+        Coding::Zstd => "zstd",
+    };
+    ("content-encoding", name.to_owned())
 }
 
 fn reply(
@@ -242,14 +256,6 @@ fn reply(
     }
     for (name, value) in extra {
         builder.insert_header((*name, value.as_str()));
-    }
-    match plan
-        .coding
-        .filter(|_| status == StatusCode::OK && plan.instead.is_none())
-    {
-        Some(Coding::Gzip) => drop(builder.insert_header((header::CONTENT_ENCODING, "gzip"))),
-        Some(Coding::Zstd) => drop(builder.insert_header((header::CONTENT_ENCODING, "zstd"))),
-        None => {}
     }
     for (name, value) in &plan.headers {
         builder.append_header((name.as_str(), value.as_str()));

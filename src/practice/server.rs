@@ -113,7 +113,7 @@ async fn answer_request(request: HttpRequest, payload: web::Payload, stage: web:
     let heard = hear(&request);
     let read = read_body(payload).await;
     if heard.address.place == Place::Log {
-        return show_log(&request, &stage, &heard);
+        return show_log(&request, &stage, &heard).await;
     }
     let (whole, cut_off) = match read {
         Ok(whole) => (whole, None),
@@ -132,11 +132,8 @@ async fn answer_request(request: HttpRequest, payload: web::Payload, stage: web:
     let mut plan = match plan {
         Ok(plan) => plan,
         Err(bad) => {
-            return refuse(
-                &heard,
-                in_flight,
-                &bad_request(heard.voice, &heard.id, &bad.to_string()),
-            );
+            let worded = bad_request(heard.voice, &heard.id, &bad.to_string());
+            return refuse(&heard, in_flight, &worded).await;
         }
     };
     by_history(&stage, &heard, model.as_deref(), &mut plan);
@@ -185,7 +182,7 @@ impl Order<'_> {
             Some(Instead::Silence) => return std::future::pending().await,
             Some(Instead::Reset) => return die(self.request, in_flight, Ended::Reset),
             Some(Instead::Close) => return die(self.request, in_flight, Ended::Closed),
-            Some(other) => return instead(heard, plan, in_flight, other),
+            Some(other) => return instead(heard, plan, in_flight, other).await,
             None => {}
         }
         if let Some(refusal) = refusal(plan) {
@@ -194,7 +191,7 @@ impl Order<'_> {
             return refuse_as_ordered(heard, plan, in_flight, &worded, streams).await;
         }
         if let Some(why) = self.unread.clone().or_else(|| missing(heard, self.model)) {
-            return refuse(heard, in_flight, &bad_request(heard.voice, &heard.id, &why));
+            return refuse(heard, in_flight, &bad_request(heard.voice, &heard.id, &why)).await;
         }
         self.answer(in_flight).await
     }
@@ -214,7 +211,7 @@ impl Order<'_> {
             created: seconds_now(),
         };
         let Some(answer) = answer(&ask, heard, self.request) else {
-            return refuse(heard, in_flight, &self.word(Refusal::Status(404)));
+            return refuse(heard, in_flight, &self.word(Refusal::Status(404))).await;
         };
         if heard.head {
             // Of the body of an answer to HEAD the connection never asks.
@@ -313,7 +310,7 @@ fn seconds_now() -> u64 {
 }
 
 /// `GET` and `DELETE /practice/log`; neither is logged itself.
-fn show_log(request: &HttpRequest, stage: &Stage, heard: &Heard) -> Reply {
+async fn show_log(request: &HttpRequest, stage: &Stage, heard: &Heard) -> Reply {
     let in_flight = InFlight::unlogged(&stage.log);
     let body = match *request.method() {
         Method::GET => {
@@ -335,7 +332,8 @@ fn show_log(request: &HttpRequest, stage: &Stage, heard: &Heard) -> Reply {
                 heard,
                 in_flight,
                 &Worded::new(405, json!({"error": "GET or DELETE"})),
-            );
+            )
+            .await;
         }
     };
     let bytes = Bytes::from(body.to_string());
@@ -348,4 +346,5 @@ fn show_log(request: &HttpRequest, stage: &Stage, heard: &Heard) -> Reply {
         bytes,
         &[],
     )
+    .await
 }

@@ -547,6 +547,9 @@ async fn it_compresses_unasked() {
     use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
     use tokio::io::{AsyncRead, AsyncReadExt as _, BufReader};
     let stand = Stand::new();
+    let refused = stand.chat("m~503,gzip").await;
+    assert_eq!(refused.headers()["content-encoding"], "gzip");
+    assert_eq!(refused.bytes().await.expect("a body")[..2], [0x1f, 0x8b]);
     for (coding, stream) in [("gzip", false), ("gzip", true), ("zstd", false), ("zstd", true)] {
         let response = stand
             .post("/v1/chat/completions", chat(&format!("m~{coding}"), stream))
