@@ -9,11 +9,10 @@ use ipnet::IpNet;
 
 use super::refusal;
 use crate::actors::Routing;
-use crate::actors::tokens::{NoToken, Token};
+use crate::actors::tokens::{KeyHash, NoToken, Token};
 use crate::protocol::ErrorAnswer;
 use crate::protocol::client_tokens::client_tokens;
 use crate::routing::refusal::Refusal;
-use crate::store::key_hash::KeyHash;
 
 /// There are five places for a token; more candidates than a few are a flood, not a client.
 const MAX_CANDIDATES: usize = 8;

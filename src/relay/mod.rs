@@ -124,7 +124,7 @@ impl Relay {
         P: Stream<Item = Result<Bytes, BrokenOff>> + Unpin,
     {
         let token = self.admit(&head.caller).await?;
-        record.token = Some(token.id);
+        record.token = Some(token.id.0);
         record.model.clone_from(&head.path_model);
         let body = body::read(payload, &head.caller.headers, self.options.max_body).await?;
         let default_model = self.default_model(head.endpoint);

@@ -8,7 +8,6 @@ use log::info;
 use super::counters;
 use crate::protocol::Endpoint;
 use crate::routing::ids::ChannelId;
-use crate::store::tokens::TokenId;
 
 /// A client's own id is repeated in the log, but not at any length.
 const MAX_CLIENT_ID: usize = 64;
@@ -19,7 +18,8 @@ pub struct Record {
     request_id: String,
     client_request_id: String,
     endpoint: Endpoint,
-    pub token: Option<TokenId>,
+    /// The id of the client's token.
+    pub token: Option<i64>,
     pub model: Option<String>,
     pub stream: bool,
     pub channel: Option<ChannelId>,
@@ -84,7 +84,7 @@ impl Drop for Record {
             request_id = self.request_id.as_str(),
             client_request_id = self.client_request_id.as_str(),
             endpoint = self.endpoint.name(),
-            token = self.token.map_or(0, |token| token.0),
+            token = self.token.unwrap_or(0),
             model = self.model.as_deref().unwrap_or(""),
             stream = self.stream,
             channel = self.channel.map_or(0, |channel| channel.0),
