@@ -127,17 +127,21 @@ fn malformed(error: &serde_json::Error) -> ApiError {
 fn field_error(path: &str, words: &str) -> FieldError {
     let words = words.rsplit_once(" at line ").map_or(words, |(words, _)| words);
     let path = if path == "." { "" } else { path };
-    let named = |prefix: &str| Some(words.strip_prefix(prefix)?.split('`').next()?.to_owned());
-    if let Some(name) = named("missing field `") {
+    // What is told of the object as a whole, by the name within it.
+    let within = |prefix: &str| {
+        let name = words.strip_prefix(prefix)?.split('`').next()?;
         let dot = if path.is_empty() { "" } else { "." };
-        return FieldError::new(format!("{path}{dot}{name}"), "is required");
+        Some(format!("{path}{dot}{name}"))
+    };
+    if let Some(field) = within("missing field `") {
+        return FieldError::new(field, "is required");
+    }
+    if let Some(field) = within("duplicate field `") {
+        return FieldError::new(field, "is given twice");
     }
     let field = if path.is_empty() { "body" } else { path };
     if words.starts_with("unknown field `") {
         return FieldError::new(field, "is no field that is known here");
-    }
-    if words.starts_with("duplicate field `") {
-        return FieldError::new(field, "is given twice");
     }
     match words.rsplit_once(", expected ") {
         Some((_, expected)) => FieldError::new(field, format!("must be {}", plainly(expected))),

@@ -1,5 +1,6 @@
 //! How the process starts and stops.
 
+use super::problem;
 use crate::answer::Answer;
 use crate::databases::{Database, Kind};
 use crate::eventually::eventually;
@@ -186,7 +187,7 @@ on_each_database! {
         assert_eq!(get("/readyz").await.expect("an answer").status, 503);
         let refused = get("/v1/models").await.expect("an answer").expect(503);
         assert_eq!(refused.code().as_deref(), Some("routing_unavailable"));
-        super::problem(&get("/api/routing").await.expect("an answer"), 503, "starting");
+        problem(&get("/api/routing").await.expect("an answer"), 503, "starting");
 
         server.start_again().await;
         eventually(SOON, async || get("/readyz").await.map_err(|error| error.to_string())?.with_status(200).map_err(|answer| format!("{answer:?}"))).await;
