@@ -88,27 +88,26 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     if body.is_empty() {
         return Err(ApiError::NotJson("the body is empty".to_owned()));
     }
+    // All of it first, so that what is no JSON is never told as a field that does not fit.
+    serde_json::from_slice::<IgnoredAny>(body).map_err(|error| malformed(&error))?;
     // A derived struct would take a list for an object.
-    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-    if first != Some(&b'{') {
-        serde_json::from_slice::<IgnoredAny>(body).map_err(|error| malformed(&error))?;
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
         return Err(ApiError::Invalid(vec![FieldError::new(
             "body",
             "must be an object",
         )]));
     }
     let mut json = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         misfit(&path, error.inner())
-    })?;
-    json.end().map_err(|error| malformed(&error))?;
-    Ok(value)
+    })
 }
 
 fn misfit(path: &str, error: &serde_json::Error) -> ApiError {
     match error.classify() {
         Category::Data => ApiError::Invalid(vec![field_error(path, &error.to_string())]),
+        // Too deep, or no UTF-8 in a string that was passed over before.
         Category::Syntax | Category::Eof | Category::Io => malformed(error),
     }
 }
