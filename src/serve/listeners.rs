@@ -48,7 +48,12 @@ pub fn standing_in(listener: TcpListener) -> io::Result<Server> {
 }
 
 /// The relay, the admin REST and the probes.
-pub fn whole(settings: &Settings, listener: TcpListener, desk: Data<Desk>, relay: Relay) -> io::Result<Server> {
+pub fn whole(
+    settings: &Settings,
+    listener: TcpListener,
+    desk: Data<Desk>,
+    relay: Relay,
+) -> io::Result<Server> {
     let server = HttpServer::new(move || App::new().configure(|app| routes::configure(app, &desk, &relay)));
     let server = match settings.workers {
         Some(workers) => server.workers(workers),
