@@ -68,6 +68,7 @@ impl Answer {
     }
 
     /// For `eventually`.
+    #[expect(clippy::result_large_err, reason = "both ways hand out the answer itself")]
     pub fn with_status(self, status: u16) -> Result<Self, Self> {
         if self.status == status {
             Ok(self)

@@ -29,6 +29,7 @@ pub struct Database {
 
 /// What is to be undone.
 enum End {
+    Nothing,
     RemoveFolder(TempDir),
     Drop { server_url: String, name: String },
 }
@@ -39,6 +40,17 @@ impl Database {
             Kind::Sqlite => Self::sqlite().await,
             Kind::Postgres => Self::on_server(kind, &server_url("POINTSMAN_TEST_POSTGRES_URL")).await,
             Kind::Mariadb => Self::on_server(kind, &server_url("POINTSMAN_TEST_MARIADB_URL")).await,
+        }
+    }
+
+    /// A second connection of its own to the same database, for a lock that is to be held. `database` must
+    /// outlive it.
+    pub async fn connect_again(database: &Database) -> Self {
+        Self {
+            kind: database.kind,
+            url: database.url.clone(),
+            connection: connect(&database.url).await,
+            end: End::Nothing,
         }
     }
 
@@ -109,7 +121,7 @@ impl Database {
     pub fn file(&self) -> PathBuf {
         match &self.end {
             End::RemoveFolder(folder) => folder.path().join("pointsman.sqlite"),
-            End::Drop { .. } => panic!("{:?} has no file", self.kind),
+            End::Drop { .. } | End::Nothing => panic!("{:?} has no file", self.kind),
         }
     }
 

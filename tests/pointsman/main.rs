@@ -8,6 +8,8 @@ mod each_database;
 #[allow(dead_code)]
 mod answer;
 #[allow(dead_code)]
+mod core;
+#[allow(dead_code)]
 mod databases;
 mod eventually;
 #[allow(dead_code)]

@@ -30,9 +30,9 @@ enum Mode {
 /// Something that happens once, to the first connection that comes to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trap {
-    CutAfter { bytes: usize, way: Way },
-    CutBeforeCommit,
-    CutAfterCommit,
+    AfterBytes { bytes: usize, way: Way },
+    BeforeCommit,
+    AfterCommit,
 }
 
 /// Passes everything on until told otherwise. Every change holds at once for open connections too.
@@ -93,17 +93,17 @@ impl DatabaseProxy {
     /// Once: resets the connection that carries the byte after the next `bytes` ones of this way, counted over
     /// all connections from now on.
     pub fn cut_after(&self, bytes: usize, way: Way) {
-        *self.shared.trap() = Some(Trap::CutAfter { bytes, way });
+        *self.shared.trap() = Some(Trap::AfterBytes { bytes, way });
     }
 
     /// Once: the next COMMIT never reaches the database; the connection is reset.
     pub fn cut_before_commit(&self) {
-        *self.shared.trap() = Some(Trap::CutBeforeCommit);
+        *self.shared.trap() = Some(Trap::BeforeCommit);
     }
 
     /// Once: the next COMMIT is carried out, but the connection is reset instead of the answer.
     pub fn cut_after_commit(&self) {
-        *self.shared.trap() = Some(Trap::CutAfterCommit);
+        *self.shared.trap() = Some(Trap::AfterCommit);
     }
 
     /// How often a `cut_…` has happened.
@@ -270,16 +270,16 @@ impl Pump<'_> {
         let commit = self.way == Way::Asked && has_commit(bytes);
         let passed = match *trap {
             _ if *committed && self.way == Way::Answered => 0,
-            Some(Trap::CutBeforeCommit) if commit => {
+            Some(Trap::BeforeCommit) if commit => {
                 *trap = None;
                 0
             }
-            Some(Trap::CutAfterCommit) if commit => {
+            Some(Trap::AfterCommit) if commit => {
                 (*trap, *committed) = (None, true);
                 bytes.len()
             }
-            Some(Trap::CutAfter { bytes: left, way }) if way == self.way => {
-                *trap = (left >= bytes.len()).then(|| Trap::CutAfter {
+            Some(Trap::AfterBytes { bytes: left, way }) if way == self.way => {
+                *trap = (left >= bytes.len()).then(|| Trap::AfterBytes {
                     bytes: left - bytes.len(),
                     way,
                 });

@@ -192,6 +192,8 @@ impl PrivateServer {
             .append(true)
             .open(folder.join("log"))
             .expect("the server's log");
+        // MariaDB, when it starts, clears the common temporary folder of other servers' tables.
+        command.env("TMPDIR", folder);
         command
             .current_dir(folder)
             .stdout(log.try_clone().expect("the log twice"))
@@ -269,7 +271,13 @@ fn make_postgres(folder: &Path) {
     initdb.args(["--no-locale", "--no-sync"]).current_dir(folder);
     as_server_user(Kind::Postgres, &mut initdb);
     run_to_end(&mut initdb);
-    let settings = "\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\nmax_connections = 200\n";
+    // A killed process loses nothing that it has written to the kernel, so nothing waits for the disk.
+    let settings = "
+listen_addresses = '127.0.0.1'
+unix_socket_directories = ''
+max_connections = 200
+fsync = off
+";
     let mut file = File::options()
         .append(true)
         .open(folder.join("data/postgresql.conf"))
@@ -293,6 +301,7 @@ fn make_mariadb(folder: &Path) {
     install
         .arg(format!("--datadir={}", folder.join("data").display()))
         .current_dir(folder);
+    install.env("TMPDIR", folder);
     as_server_user(Kind::Mariadb, &mut install);
     run_to_end(&mut install);
 }

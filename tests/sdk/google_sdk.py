@@ -74,8 +74,9 @@ except errors.ClientError as error:
     assert "model_not_found" in json.dumps(error.details), error.details
 ok("an unknown model is a ClientError 404")
 
+stranger = client_with("wrong-key")
 try:
-    client_with("wrong-key").models.generate_content(model=model, contents="hello")
+    stranger.models.generate_content(model=model, contents="hello")
     raise SystemExit("a wrong token was answered")
 except errors.ClientError as error:
     assert error.code == 401, error

@@ -4,12 +4,12 @@
 //! repeated: it may be a secret.
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use actix_web::{FromRequest, HttpRequest};
 use bytes::BytesMut;
 use futures::StreamExt;
 use futures::future::LocalBoxFuture;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 
@@ -17,6 +17,8 @@ use crate::web::problem::{ApiError, FieldError};
 
 /// Ten thousand keys of a channel at once.
 const LONGEST: usize = 4 << 20;
+
+const READ_BEYOND: usize = 32 << 20;
 
 /// A field that may be absent, `null`, or given.
 pub type Given<T> = Option<Option<T>>;
@@ -45,10 +47,6 @@ impl<T: DeserializeOwned> FromRequest for Body<T> {
 
 fn acceptable(request: &HttpRequest) -> Result<(), ApiError> {
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let length = header(CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
-    if length.is_some_and(|length| length > LONGEST as u64) {
-        return Err(ApiError::BodyTooLarge(LONGEST));
-    }
     let kind = header(CONTENT_TYPE)
         .and_then(|kind| kind.split(';').next())
         .unwrap_or_default();
@@ -62,21 +60,42 @@ fn acceptable(request: &HttpRequest) -> Result<(), ApiError> {
     }
 }
 
+/// Of a body that is too large some more is read: a client that still sends when the answer comes may never
+/// see it.
 async fn whole(mut payload: Payload) -> Result<BytesMut, ApiError> {
     let mut body = BytesMut::new();
+    let mut beyond = 0;
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| ApiError::BodyCut)?;
-        if body.len() + chunk.len() > LONGEST {
-            return Err(ApiError::BodyTooLarge(LONGEST));
+        if beyond > 0 || body.len() + chunk.len() > LONGEST {
+            beyond += chunk.len();
+            body.clear();
+        } else {
+            body.extend_from_slice(&chunk);
         }
-        body.extend_from_slice(&chunk);
+        if beyond > READ_BEYOND {
+            break;
+        }
     }
-    Ok(body)
+    if beyond > 0 {
+        Err(ApiError::BodyTooLarge(LONGEST))
+    } else {
+        Ok(body)
+    }
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     if body.is_empty() {
         return Err(ApiError::NotJson("the body is empty".to_owned()));
+    }
+    // A derived struct would take a list for an object.
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first != Some(&b'{') {
+        serde_json::from_slice::<IgnoredAny>(body).map_err(|error| malformed(&error))?;
+        return Err(ApiError::Invalid(vec![FieldError::new(
+            "body",
+            "must be an object",
+        )]));
     }
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
@@ -203,7 +222,8 @@ mod tests {
             "settings.timeouts.conect",
             "is no field that is known here",
         );
-        check(r#"[]"#, "name", "is required");
+        check(r#"[]"#, "body", "must be an object");
+        check(r#" ["a"]"#, "body", "must be an object");
         check(r#""x, expected y""#, "body", "must be an object");
     }
 

@@ -28,7 +28,7 @@ pub async fn list(desk: Data<Desk>, mut query: Query) -> Result<HttpResponse, Ap
 }
 
 pub async fn get(desk: Data<Desk>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let row = models::get(&desk.database, &name(&request)?).await?;
+    let row = models::get(&desk.database, &known_name(&request)?).await?;
     Ok(HttpResponse::Ok().json(row.ok_or(ApiError::NotFound(What::Model))?))
 }
 
@@ -76,7 +76,11 @@ pub async fn put(
 }
 
 pub async fn delete(desk: Data<Desk>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let name = name(&request)?;
+    let name = match known_name(&request) {
+        Ok(name) => name,
+        // No row has it.
+        Err(_) => return Ok(HttpResponse::NoContent().finish()),
+    };
     let database = desk.database.clone();
     let write = async move { models::delete(&database, &name).await };
     desk.write(write)
@@ -112,15 +116,23 @@ impl ModelBody {
     }
 }
 
-/// What stands behind `/api/models/`, slashes included. A name that no row can have names none.
+/// What stands behind `/api/models/`, slashes included.
 fn name(request: &HttpRequest) -> Result<ModelName, ApiError> {
     let path = request.uri().path();
     let raw = path.split_once("/api/models/").map_or("", |(_, name)| name);
-    let name = percent_decode_str(raw)
-        .decode_utf8()
-        .map_err(|_| ApiError::NotFound(What::Model))?;
     let mut faults = Faults::default();
-    let name = faults.name("name", &name, NAME_LENGTH);
-    name.map(|name| ModelName::new(&name))
-        .ok_or(ApiError::NotFound(What::Model))
+    let name = match percent_decode_str(raw).decode_utf8() {
+        Ok(name) => faults.name("name", &name, NAME_LENGTH),
+        Err(_) => {
+            faults.add("name", "must be UTF-8");
+            None
+        }
+    };
+    faults.none()?;
+    name.map(|name| ModelName::new(&name)).ok_or(ApiError::Internal)
+}
+
+/// A name that no row can have names none.
+fn known_name(request: &HttpRequest) -> Result<ModelName, ApiError> {
+    name(request).map_err(|_| ApiError::NotFound(What::Model))
 }
