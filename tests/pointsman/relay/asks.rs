@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 pub const MODEL: &str = "gpt-4o";
 pub const MESSAGES: &str = "/v1/messages";
 pub const CHAT: &str = "/v1/chat/completions";
-pub const GENERATE: &str = "/v1beta/models/gpt-4o:generateContent";
 
 /// A channel that speaks all three protocols.
 pub fn speaks_all(faults: &str) -> Channel {
