@@ -10,11 +10,21 @@ use percent_encoding::percent_decode_str;
 pub(super) const TOKEN_HEADERS: [&str; 3] = ["x-api-key", "api-key", "x-goog-api-key"];
 
 /// Every token that the request shows; the first that is ours counts. `query` is raw, without `?`.
-pub fn client_tokens<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> impl Iterator<Item = Cow<'a, str>> {
-    let bearer = headers.get_all(AUTHORIZATION).iter().filter_map(|value| bearer(value.to_str().ok()?));
+pub fn client_tokens<'a>(
+    headers: &'a HeaderMap,
+    query: Option<&'a str>,
+) -> impl Iterator<Item = Cow<'a, str>> {
+    let bearer = headers
+        .get_all(AUTHORIZATION)
+        .iter()
+        .filter_map(|value| bearer(value.to_str().ok()?));
     let named = TOKEN_HEADERS.into_iter().flat_map(|name| headers.get_all(name));
     let named = named.filter_map(|value| value.to_str().ok()).map(str::trim);
-    bearer.chain(named).map(Cow::Borrowed).chain(query.into_iter().flat_map(keys)).filter(|token| !token.is_empty())
+    bearer
+        .chain(named)
+        .map(Cow::Borrowed)
+        .chain(query.into_iter().flat_map(keys))
+        .filter(|token| !token.is_empty())
 }
 
 fn bearer(value: &str) -> Option<&str> {
@@ -54,7 +64,10 @@ mod tests {
         ];
         assert_eq!(tokens(&all, Some("alt=sse&key=e")), "a a2 b c d e");
         assert_eq!(tokens(&[("authorization", "Basic dTpw")], None), "");
-        assert_eq!(tokens(&[("authorization", "Bearer"), ("x-api-key", " ")], Some("key=")), "");
+        assert_eq!(
+            tokens(&[("authorization", "Bearer"), ("x-api-key", " ")], Some("key=")),
+            ""
+        );
         assert_eq!(tokens(&[], Some("k%65y=a%2Bb&monkey=x&key=c")), "a+b c");
         assert_eq!(tokens(&[], Some("key=%ff")), "");
     }

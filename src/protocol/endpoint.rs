@@ -46,7 +46,10 @@ impl FromStr for Protocol {
     type Err = UnknownProtocol;
 
     fn from_str(word: &str) -> Result<Self, UnknownProtocol> {
-        Protocol::ALL.into_iter().find(|protocol| protocol.as_str() == word).ok_or(UnknownProtocol)
+        Protocol::ALL
+            .into_iter()
+            .find(|protocol| protocol.as_str() == word)
+            .ok_or(UnknownProtocol)
     }
 }
 
@@ -163,7 +166,10 @@ impl Endpoint {
     #[must_use]
     pub fn of_gemini_action(action: &str) -> Option<Endpoint> {
         let gemini = |endpoint: &Endpoint| endpoint.protocol() == Protocol::Gemini;
-        Endpoint::ALL.into_iter().filter(gemini).find(|endpoint| endpoint.name() == action)
+        Endpoint::ALL
+            .into_iter()
+            .filter(gemini)
+            .find(|endpoint| endpoint.name() == action)
     }
 
     #[must_use]
@@ -182,7 +188,9 @@ impl Endpoint {
     pub const fn default_model(self) -> Option<&'static str> {
         match self {
             Endpoint::Moderations => Some("omni-moderation-latest"),
-            Endpoint::ImagesGenerations | Endpoint::ImagesEdits | Endpoint::ImagesVariations => Some("dall-e-2"),
+            Endpoint::ImagesGenerations | Endpoint::ImagesEdits | Endpoint::ImagesVariations => {
+                Some("dall-e-2")
+            }
             _ => None,
         }
     }
@@ -204,6 +212,9 @@ impl Endpoint {
     /// Whether a whole answer is JSON whatever was asked. Audio comes as bytes, transcripts as text too.
     #[must_use]
     pub const fn answers_json(self) -> bool {
-        !matches!(self, Endpoint::Speech | Endpoint::Transcriptions | Endpoint::Translations)
+        !matches!(
+            self,
+            Endpoint::Speech | Endpoint::Transcriptions | Endpoint::Translations
+        )
     }
 }

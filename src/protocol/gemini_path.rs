@@ -6,8 +6,14 @@ use super::endpoint::Endpoint;
 use super::request::MAX_MODEL_BYTES;
 
 /// What stands unencoded in a path: RFC 3986's unreserved letters, and the slashes and colons of model names.
-const IN_A_PATH: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b':').remove(b'@');
+const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/')
+    .remove(b':')
+    .remove(b'@');
 
 /// One segment: no slash.
 const IN_A_SEGMENT: &AsciiSet = &IN_A_PATH.add(b'/');
@@ -25,7 +31,9 @@ pub struct GeminiPath {
 pub enum BadGeminiPath {
     #[error("the path names no method: it must end in `models/{{model}}:{{method}}`")]
     NoAction,
-    #[error("the method is not one of generateContent, streamGenerateContent, embedContent, batchEmbedContents, countTokens")]
+    #[error(
+        "the method is not one of generateContent, streamGenerateContent, embedContent, batchEmbedContents, countTokens"
+    )]
     UnknownAction,
     #[error("the model is not valid UTF-8 once percent-decoded")]
     NotUtf8,
@@ -45,7 +53,10 @@ impl GeminiPath {
     pub fn parse(rest: &str) -> Result<GeminiPath, BadGeminiPath> {
         let (model, action) = rest.rsplit_once(':').ok_or(BadGeminiPath::NoAction)?;
         let endpoint = Endpoint::of_gemini_action(action).ok_or(BadGeminiPath::UnknownAction)?;
-        Ok(GeminiPath { model: decode_model(model)?, endpoint })
+        Ok(GeminiPath {
+            model: decode_model(model)?,
+            endpoint,
+        })
     }
 }
 
@@ -54,7 +65,9 @@ impl GeminiPath {
 /// # Errors
 /// Not UTF-8, empty, too long.
 pub fn decode_model(raw: &str) -> Result<String, BadGeminiPath> {
-    let model = percent_decode_str(raw).decode_utf8().map_err(|_| BadGeminiPath::NotUtf8)?;
+    let model = percent_decode_str(raw)
+        .decode_utf8()
+        .map_err(|_| BadGeminiPath::NotUtf8)?;
     if model.trim().is_empty() {
         return Err(BadGeminiPath::Empty);
     }
@@ -90,15 +103,46 @@ mod tests {
     #[test]
     fn the_model_is_what_stands_before_the_last_colon() {
         for (path, model, endpoint) in [
-            ("gemini-2.5-pro:generateContent", "gemini-2.5-pro", Endpoint::GenerateContent),
-            ("gemini-2.5-pro:streamGenerateContent", "gemini-2.5-pro", Endpoint::StreamGenerateContent),
-            ("google/gemini:countTokens", "google/gemini", Endpoint::GeminiCountTokens),
-            ("google%2Fgemini:embedContent", "google/gemini", Endpoint::EmbedContent),
-            ("llama3:8b:batchEmbedContents", "llama3:8b", Endpoint::BatchEmbedContents),
-            ("a%20%C3%A9%3Ab:generateContent", "a é:b", Endpoint::GenerateContent),
+            (
+                "gemini-2.5-pro:generateContent",
+                "gemini-2.5-pro",
+                Endpoint::GenerateContent,
+            ),
+            (
+                "gemini-2.5-pro:streamGenerateContent",
+                "gemini-2.5-pro",
+                Endpoint::StreamGenerateContent,
+            ),
+            (
+                "google/gemini:countTokens",
+                "google/gemini",
+                Endpoint::GeminiCountTokens,
+            ),
+            (
+                "google%2Fgemini:embedContent",
+                "google/gemini",
+                Endpoint::EmbedContent,
+            ),
+            (
+                "llama3:8b:batchEmbedContents",
+                "llama3:8b",
+                Endpoint::BatchEmbedContents,
+            ),
+            (
+                "a%20%C3%A9%3Ab:generateContent",
+                "a é:b",
+                Endpoint::GenerateContent,
+            ),
             ("...:generateContent", "...", Endpoint::GenerateContent),
         ] {
-            assert_eq!(GeminiPath::parse(path), Ok(GeminiPath { model: model.into(), endpoint }), "{path}");
+            assert_eq!(
+                GeminiPath::parse(path),
+                Ok(GeminiPath {
+                    model: model.into(),
+                    endpoint
+                }),
+                "{path}"
+            );
         }
     }
 

@@ -110,7 +110,10 @@ pub fn upstream_headers(
     }
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if protocol == Protocol::Anthropic && !headers.contains_key("anthropic-version") {
-        headers.insert("anthropic-version", HeaderValue::from_static(DEFAULT_ANTHROPIC_VERSION));
+        headers.insert(
+            "anthropic-version",
+            HeaderValue::from_static(DEFAULT_ANTHROPIC_VERSION),
+        );
     }
     if let Some((place, key)) = key {
         let (name, value) = key_header(place, key)?;
@@ -156,7 +159,9 @@ pub fn downstream_headers(upstream: &HeaderMap, body: AnswerBody) -> HeaderMap {
 /// # Errors
 /// Names the header that is wrong.
 pub fn check_header_override(header_override: &Map<String, Value>) -> Result<(), BadHeader> {
-    header_override.iter().try_for_each(|(name, value)| override_of(name, value).map(drop))
+    header_override
+        .iter()
+        .try_for_each(|(name, value)| override_of(name, value).map(drop))
 }
 
 fn stays_here(name: &str) -> bool {
@@ -180,16 +185,28 @@ fn stays_upstream(name: &str, body: AnswerBody) -> bool {
 
 /// What `Connection` declares hop-by-hop on top.
 fn named_by_connection(headers: &HeaderMap) -> HashSet<String> {
-    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(|name| name.trim().to_ascii_lowercase()).collect()
+    let values = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .collect()
 }
 
 fn key_header(place: KeyHeader, key: &str) -> Result<(HeaderName, HeaderValue), BadHeader> {
     let (name, value) = match place {
-        KeyHeader::Bearer => (header::AUTHORIZATION, HeaderValue::try_from(format!("Bearer {key}"))),
+        KeyHeader::Bearer => (
+            header::AUTHORIZATION,
+            HeaderValue::try_from(format!("Bearer {key}")),
+        ),
         KeyHeader::XApiKey => (HeaderName::from_static("x-api-key"), HeaderValue::from_str(key)),
         KeyHeader::ApiKey => (HeaderName::from_static("api-key"), HeaderValue::from_str(key)),
-        KeyHeader::XGoogApiKey => (HeaderName::from_static("x-goog-api-key"), HeaderValue::from_str(key)),
+        KeyHeader::XGoogApiKey => (
+            HeaderName::from_static("x-goog-api-key"),
+            HeaderValue::from_str(key),
+        ),
     };
     let mut value = value.map_err(|_| BadHeader::Key)?;
     value.set_sensitive(true);
@@ -227,13 +244,19 @@ mod tests {
     fn map(lines: &str) -> HeaderMap {
         let mut map = HeaderMap::new();
         for (name, value) in lines.lines().filter_map(|line| line.trim().split_once(": ")) {
-            map.append(HeaderName::try_from(name).unwrap(), HeaderValue::from_str(value).unwrap());
+            map.append(
+                HeaderName::try_from(name).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
         }
         map
     }
 
     fn lines(map: &HeaderMap) -> String {
-        let mut lines: Vec<_> = map.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        let mut lines: Vec<_> = map
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
         // Values of one name keep their order; the order of names means nothing.
         lines.sort_by(|a, b| a.split(':').next().cmp(&b.split(':').next()));
         lines.join("\n")
@@ -301,12 +324,21 @@ mod tests {
             (KeyHeader::XGoogApiKey, "x-goog-api-key: k"),
         ] {
             let client = map("authorization: Bearer ours");
-            let headers = upstream_headers(&client, Protocol::OpenAi, Some((place, "k")), &Map::new()).unwrap();
+            let headers =
+                upstream_headers(&client, Protocol::OpenAi, Some((place, "k")), &Map::new()).unwrap();
             assert!(lines(&headers).contains(want), "{want}");
             assert!(!lines(&headers).contains("ours"));
-            assert!(!format!("{headers:?}").contains("\"k\""), "a key is never shown by Debug");
+            assert!(
+                !format!("{headers:?}").contains("\"k\""),
+                "a key is never shown by Debug"
+            );
         }
-        let error = upstream_headers(&map(""), Protocol::OpenAi, Some((KeyHeader::Bearer, "a\nb")), &Map::new());
+        let error = upstream_headers(
+            &map(""),
+            Protocol::OpenAi,
+            Some((KeyHeader::Bearer, "a\nb")),
+            &Map::new(),
+        );
         assert_eq!(error, Err(BadHeader::Key));
     }
 
@@ -314,10 +346,15 @@ mod tests {
     fn a_missing_anthropic_version_is_added_to_its_own_protocol() {
         let version = |client, protocol| {
             let headers = upstream_headers(&map(client), protocol, None, &Map::new()).unwrap();
-            headers.get("anthropic-version").map(|value| value.to_str().unwrap().to_owned())
+            headers
+                .get("anthropic-version")
+                .map(|value| value.to_str().unwrap().to_owned())
         };
         assert_eq!(version("", Protocol::Anthropic).as_deref(), Some("2023-06-01"));
-        assert_eq!(version("anthropic-version: 2099-01-01", Protocol::Anthropic).as_deref(), Some("2099-01-01"));
+        assert_eq!(
+            version("anthropic-version: 2099-01-01", Protocol::Anthropic).as_deref(),
+            Some("2099-01-01")
+        );
         assert_eq!(version("", Protocol::OpenAi), None);
     }
 
@@ -327,7 +364,8 @@ mod tests {
             "OpenAI-Organization": "org-ours", "user-agent": null, "x-empty": "", "x-many": ["1", "2"],
             "authorization": "Custom k",
         }));
-        let client = map("user-agent: sdk\nx-empty: 1\nopenai-organization: org-client\nx-many: 0\nx-kept: 1");
+        let client =
+            map("user-agent: sdk\nx-empty: 1\nopenai-organization: org-client\nx-many: 0\nx-kept: 1");
         let key = Some((KeyHeader::Bearer, "k"));
         let headers = upstream_headers(&client, Protocol::OpenAi, key, &over).unwrap();
         insta::assert_snapshot!(lines(&headers), @r"
@@ -344,15 +382,36 @@ mod tests {
     fn a_bad_override_names_its_header() {
         for (over, want) in [
             (json!({"a b": "x"}), "`a b` is not a header name"),
-            (json!({"x": 1}), "`x` must be a string without control characters, a list of such strings, or null"),
-            (json!({"x": ["a", null]}), "`x` must be a string without control characters, a list of such strings, or null"),
-            (json!({"x": "a\r\nb: c"}), "`x` must be a string without control characters, a list of such strings, or null"),
-            (json!({"Content-Length": "1"}), "`Content-Length` is set by the connection itself"),
-            (json!({"transfer-encoding": "chunked"}), "`transfer-encoding` is set by the connection itself"),
+            (
+                json!({"x": 1}),
+                "`x` must be a string without control characters, a list of such strings, or null",
+            ),
+            (
+                json!({"x": ["a", null]}),
+                "`x` must be a string without control characters, a list of such strings, or null",
+            ),
+            (
+                json!({"x": "a\r\nb: c"}),
+                "`x` must be a string without control characters, a list of such strings, or null",
+            ),
+            (
+                json!({"Content-Length": "1"}),
+                "`Content-Length` is set by the connection itself",
+            ),
+            (
+                json!({"transfer-encoding": "chunked"}),
+                "`transfer-encoding` is set by the connection itself",
+            ),
         ] {
-            assert_eq!(check_header_override(&object(over)).unwrap_err().to_string(), want);
+            assert_eq!(
+                check_header_override(&object(over)).unwrap_err().to_string(),
+                want
+            );
         }
-        assert_eq!(check_header_override(&object(json!({"x": "y", "z": null}))), Ok(()));
+        assert_eq!(
+            check_header_override(&object(json!({"x": "y", "z": null}))),
+            Ok(())
+        );
     }
 
     #[test]

@@ -110,7 +110,11 @@ impl<'de> Visitor<'de> for MembersVisitor {
         let mut members = Vec::new();
         while let Some((key, value)) = map.next_entry::<&'de RawValue, &'de RawValue>()? {
             let name: Text<'de> = serde_json::from_str(key.get()).map_err(de::Error::custom)?;
-            members.push(Member { key: key.get(), name: name.0, value: value.get().into() });
+            members.push(Member {
+                key: key.get(),
+                name: name.0,
+                value: value.get().into(),
+            });
         }
         Ok(Members(members))
     }
@@ -245,13 +249,25 @@ mod tests {
             (r#"{"a":1}"#, r#"{"a":null}"#, r#"{}"#),
             (r#"{}"#, r#"{"a":null}"#, r#"{}"#),
             (r#"{}"#, r#"{"a":1}"#, r#"{"a":1}"#),
-            (r#"{"o":{"x":1,"y":2}}"#, r#"{"o":{"y":null,"z":3}}"#, r#"{"o":{"x":1,"z":3}}"#),
+            (
+                r#"{"o":{"x":1,"y":2}}"#,
+                r#"{"o":{"y":null,"z":3}}"#,
+                r#"{"o":{"x":1,"z":3}}"#,
+            ),
             (r#"{"o":[1]}"#, r#"{"o":{"y":1}}"#, r#"{"o":{"y":1}}"#),
             (r#"{"o":{"x":1}}"#, r#"{"o":[2]}"#, r#"{"o":[2]}"#),
             // Of duplicates the last counts; the others go.
-            (r#"{"a":{"x":1},"b":0,"a":{"y":2}}"#, r#"{"a":{"z":3}}"#, r#"{"b":0,"a":{"y":2,"z":3}}"#),
+            (
+                r#"{"a":{"x":1},"b":0,"a":{"y":2}}"#,
+                r#"{"a":{"z":3}}"#,
+                r#"{"b":0,"a":{"y":2,"z":3}}"#,
+            ),
             // A key is the same key however it is escaped; numbers keep every digit.
-            (r#"{"\u0061":1,"n":1e400}"#, r#"{"a":2}"#, r#"{"\u0061":2,"n":1e400}"#),
+            (
+                r#"{"\u0061":1,"n":1e400}"#,
+                r#"{"a":2}"#,
+                r#"{"\u0061":2,"n":1e400}"#,
+            ),
         ] {
             assert_eq!(patch(target, over), want, "{target} with {over}");
         }

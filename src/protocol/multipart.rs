@@ -26,7 +26,10 @@ pub(super) struct Fields {
 impl Fields {
     /// Where the values of this field stand, in order.
     pub fn spans<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = &'a Range<usize>> {
-        self.fields.iter().filter(move |(field, _)| field == name).map(|(_, span)| span)
+        self.fields
+            .iter()
+            .filter(move |(field, _)| field == name)
+            .map(|(_, span)| span)
     }
 }
 
@@ -44,7 +47,11 @@ pub(super) fn fields(content_type: &str, body: &[u8]) -> Result<Fields, BadReque
             fields.push(field);
         }
     }
-    Ok(Fields { boundary, first: delimiters[0].at, fields })
+    Ok(Fields {
+        boundary,
+        first: delimiters[0].at,
+        fields,
+    })
 }
 
 struct Delimiter {
@@ -69,12 +76,27 @@ fn delimiters(boundary: &str, body: &[u8]) -> Result<Vec<Delimiter>, BadRequest>
             _ => continue,
         };
         if body[behind..].starts_with(b"--") {
-            found.push(Delimiter { at, before, after: behind });
-            return if found.len() > 1 { Ok(found) } else { Err(BadRequest::Multipart("it has no parts")) };
+            found.push(Delimiter {
+                at,
+                before,
+                after: behind,
+            });
+            return if found.len() > 1 {
+                Ok(found)
+            } else {
+                Err(BadRequest::Multipart("it has no parts"))
+            };
         }
-        let padding = body[behind..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        let padding = body[behind..]
+            .iter()
+            .take_while(|byte| matches!(byte, b' ' | b'\t'))
+            .count();
         match &body[behind + padding..] {
-            [b'\r', b'\n', ..] => found.push(Delimiter { at, before, after: behind + padding + 2 }),
+            [b'\r', b'\n', ..] => found.push(Delimiter {
+                at,
+                before,
+                after: behind + padding + 2,
+            }),
             [b'\n' | b'\r', ..] => return Err(BadRequest::Multipart("its lines must end in CRLF")),
             // A longer word that begins like the boundary.
             _ => continue,
@@ -95,7 +117,8 @@ fn field(body: &[u8], part: Range<usize>) -> Result<Option<(String, Range<usize>
     let (header, value) = if bytes.starts_with(b"\r\n") {
         (0, 2)
     } else {
-        let end = memmem::find(bytes, b"\r\n\r\n").ok_or(BadRequest::Multipart("a part's header does not end"))?;
+        let end =
+            memmem::find(bytes, b"\r\n\r\n").ok_or(BadRequest::Multipart("a part's header does not end"))?;
         (end, end + 4)
     };
     let name = std::str::from_utf8(&bytes[..header]).ok().and_then(field_name);
@@ -106,7 +129,9 @@ fn field(body: &[u8], part: Range<usize>) -> Result<Option<(String, Range<usize>
 fn field_name(header: &str) -> Option<String> {
     let disposition = header.split("\r\n").find_map(|line| {
         let (name, value) = line.split_once(':')?;
-        name.trim().eq_ignore_ascii_case("content-disposition").then_some(value)
+        name.trim()
+            .eq_ignore_ascii_case("content-disposition")
+            .then_some(value)
     })?;
     let mut name = None;
     for (param, value) in params(disposition) {
@@ -123,8 +148,12 @@ fn boundary(content_type: &str) -> Option<String> {
     if !is_multipart(content_type) {
         return None;
     }
-    let (_, boundary) = params(content_type).into_iter().find(|(name, _)| name.eq_ignore_ascii_case("boundary"))?;
-    (1..=MAX_BOUNDARY_BYTES).contains(&boundary.len()).then_some(boundary)
+    let (_, boundary) = params(content_type)
+        .into_iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case("boundary"))?;
+    (1..=MAX_BOUNDARY_BYTES)
+        .contains(&boundary.len())
+        .then_some(boundary)
 }
 
 /// The parameters of a header value (`kind; name=value; name="quoted; value"`).

@@ -55,7 +55,10 @@ pub struct AffinityHints {
 enum Form {
     Json,
     /// `first`: where the first part's delimiter stands.
-    Multipart { boundary: String, first: usize },
+    Multipart {
+        boundary: String,
+        first: usize,
+    },
 }
 
 /// Why a body cannot be read. Its words go to the client; they never repeat the body.
@@ -64,13 +67,20 @@ pub enum BadRequest {
     #[error("the body is not valid UTF-8")]
     NotUtf8,
     #[error("the body is not valid JSON: {what} at line {line} column {column}")]
-    NotJson { what: String, line: usize, column: usize },
+    NotJson {
+        what: String,
+        line: usize,
+        column: usize,
+    },
     #[error("the body must be a JSON object")]
     NotAnObject,
     #[error("`{field}` is missing")]
     Missing { field: &'static str },
     #[error("`{field}` must be {expected}")]
-    WrongType { field: &'static str, expected: &'static str },
+    WrongType {
+        field: &'static str,
+        expected: &'static str,
+    },
     #[error("`{field}` must not be empty")]
     Empty { field: &'static str },
     #[error("`{field}` is longer than {max_bytes} bytes")]
@@ -123,7 +133,9 @@ pub fn read_json(endpoint: Endpoint, body: &Bytes) -> Result<Asked, BadRequest> 
     if endpoint.protocol() == Protocol::Gemini {
         asked.stream = false;
         let inner = [top.requests, top.generate_content_request].into_iter().flatten();
-        asked.spots.extend(inner.flat_map(inner_models).map(|raw| span_of(body, raw.get())));
+        asked
+            .spots
+            .extend(inner.flat_map(inner_models).map(|raw| span_of(body, raw.get())));
         asked.spots.sort_by_key(|spot| spot.start);
     } else if let Some(raw) = top.models.last() {
         asked.model = read_model(raw)?;
@@ -138,8 +150,10 @@ pub fn read_json(endpoint: Endpoint, body: &Bytes) -> Result<Asked, BadRequest> 
 pub fn read_multipart(endpoint: Endpoint, content_type: &str, body: &Bytes) -> Result<Asked, BadRequest> {
     let form = multipart::fields(content_type, body)?;
     let text = |field, span: &Range<usize>| {
-        std::str::from_utf8(&body[span.clone()])
-            .map_err(|_| BadRequest::WrongType { field, expected: "valid UTF-8" })
+        std::str::from_utf8(&body[span.clone()]).map_err(|_| BadRequest::WrongType {
+            field,
+            expected: "valid UTF-8",
+        })
     };
     let model = match form.spans("model").last() {
         Some(span) => Some(checked_model(text("model", span)?)?.to_owned()),
@@ -149,7 +163,10 @@ pub fn read_multipart(endpoint: Endpoint, content_type: &str, body: &Bytes) -> R
         Some(span) => form_bool(text("stream", span)?)?,
         None => false,
     };
-    let choices = form.spans("n").last().and_then(|span| text("n", span).ok()?.trim().parse().ok());
+    let choices = form
+        .spans("n")
+        .last()
+        .and_then(|span| text("n", span).ok()?.trim().parse().ok());
     Ok(Asked {
         endpoint,
         model,
@@ -158,7 +175,10 @@ pub fn read_multipart(endpoint: Endpoint, content_type: &str, body: &Bytes) -> R
         choices: choices.unwrap_or(1).max(1),
         affinity: AffinityHints::default(),
         spots: form.spans("model").cloned().collect(),
-        form: Form::Multipart { boundary: form.boundary, first: form.first },
+        form: Form::Multipart {
+            boundary: form.boundary,
+            first: form.first,
+        },
     })
 }
 
@@ -175,7 +195,10 @@ impl Asked {
     /// # Errors
     /// Omitted, and there is no default. Not for Gemini.
     pub fn model_or<'a>(&'a self, default: Option<&'a str>) -> Result<&'a str, BadRequest> {
-        self.model.as_deref().or(default).ok_or(BadRequest::Missing { field: "model" })
+        self.model
+            .as_deref()
+            .or(default)
+            .ok_or(BadRequest::Missing { field: "model" })
     }
 
     /// Whether the answer is asked for as a stream.
@@ -196,7 +219,11 @@ impl Asked {
         if omitted && self.spots.is_empty() {
             return self.model_added(body, model);
         }
-        let edits: Vec<_> = self.spots.iter().filter_map(|spot| Some((spot, self.edit(body, spot, model)?))).collect();
+        let edits: Vec<_> = self
+            .spots
+            .iter()
+            .filter_map(|spot| Some((spot, self.edit(body, spot, model)?)))
+            .collect();
         splice(body, &edits)
     }
 
@@ -222,15 +249,24 @@ impl Asked {
         match &self.form {
             Form::Json => {
                 // The scan has shown that the first brace opens the object.
-                let Some(brace) = memchr::memchr(b'{', body) else { return body.clone() };
+                let Some(brace) = memchr::memchr(b'{', body) else {
+                    return body.clone();
+                };
                 let empty = body[brace + 1..].trim_ascii_start().first() == Some(&b'}');
                 let comma = if empty { "" } else { "," };
-                splice(body, &[(&(brace + 1..brace + 1), format!("\"model\":{}{comma}", quote(model)))])
+                splice(
+                    body,
+                    &[(
+                        &(brace + 1..brace + 1),
+                        format!("\"model\":{}{comma}", quote(model)),
+                    )],
+                )
             }
             Form::Multipart { boundary, first } => {
                 let model = one_line(model);
-                let part =
-                    format!("--{boundary}\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n{model}\r\n");
+                let part = format!(
+                    "--{boundary}\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n{model}\r\n"
+                );
                 splice(body, &[(&(*first..*first), part)])
             }
         }
@@ -286,7 +322,10 @@ fn splice(body: &Bytes, edits: &[(&Range<usize>, String)]) -> Bytes {
 
 /// A form's value must not be able to end its part.
 fn one_line(value: &str) -> String {
-    value.chars().filter(|letter| !matches!(letter, '\r' | '\n')).collect()
+    value
+        .chars()
+        .filter(|letter| !matches!(letter, '\r' | '\n'))
+        .collect()
 }
 
 fn not_json(error: serde_json::Error) -> BadRequest {
@@ -295,14 +334,21 @@ fn not_json(error: serde_json::Error) -> BadRequest {
     }
     let words = error.to_string();
     let what = words.split(" at line ").next().unwrap_or_default().to_owned();
-    BadRequest::NotJson { what, line: error.line(), column: error.column() }
+    BadRequest::NotJson {
+        what,
+        line: error.line(),
+        column: error.column(),
+    }
 }
 
 fn read_model(raw: &RawValue) -> Result<Option<String>, BadRequest> {
     match parse::<Loose<'_>>(raw) {
         Some(Loose::Null) => Ok(None),
         Some(Loose::Text(model)) => Ok(Some(checked_model(&model)?.to_owned())),
-        _ => Err(BadRequest::WrongType { field: "model", expected: "a string" }),
+        _ => Err(BadRequest::WrongType {
+            field: "model",
+            expected: "a string",
+        }),
     }
 }
 
@@ -311,7 +357,10 @@ fn checked_model(model: &str) -> Result<&str, BadRequest> {
         return Err(BadRequest::Empty { field: "model" });
     }
     if model.len() > MAX_MODEL_BYTES {
-        return Err(BadRequest::TooLong { field: "model", max_bytes: MAX_MODEL_BYTES });
+        return Err(BadRequest::TooLong {
+            field: "model",
+            max_bytes: MAX_MODEL_BYTES,
+        });
     }
     Ok(model)
 }
@@ -321,7 +370,10 @@ fn read_stream(raw: Option<&RawValue>) -> Result<bool, BadRequest> {
     match raw.map(RawValue::get) {
         None | Some("false" | "null") => Ok(false),
         Some("true") => Ok(true),
-        Some(_) => Err(BadRequest::WrongType { field: "stream", expected: "true or false" }),
+        Some(_) => Err(BadRequest::WrongType {
+            field: "stream",
+            expected: "true or false",
+        }),
     }
 }
 
@@ -331,7 +383,10 @@ fn form_bool(value: &str) -> Result<bool, BadRequest> {
         "1" => Ok(true),
         word if word.eq_ignore_ascii_case("true") => Ok(true),
         word if word.eq_ignore_ascii_case("false") => Ok(false),
-        _ => Err(BadRequest::WrongType { field: "stream", expected: "true or false" }),
+        _ => Err(BadRequest::WrongType {
+            field: "stream",
+            expected: "true or false",
+        }),
     }
 }
 
@@ -340,7 +395,9 @@ fn parse<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
 }
 
 fn string(raw: &RawValue) -> Option<String> {
-    parse::<Text<'_>>(raw).map(|text| text.0.into_owned()).filter(|text| !text.is_empty())
+    parse::<Text<'_>>(raw)
+        .map(|text| text.0.into_owned())
+        .filter(|text| !text.is_empty())
 }
 
 fn include_usage(raw: &RawValue) -> Option<bool> {
@@ -371,10 +428,15 @@ fn choices(top: &Top<'_>) -> u32 {
     }
     let count = match (top.n, top.generation_config) {
         (Some(n), _) => parse::<Loose<'_>>(n).and_then(|n| n.count()),
-        (None, Some(raw)) => parse::<GenerationConfig<'_>>(raw).and_then(|config| config.candidate_count.count()),
+        (None, Some(raw)) => {
+            parse::<GenerationConfig<'_>>(raw).and_then(|config| config.candidate_count.count())
+        }
         (None, None) => None,
     };
-    count.and_then(|count| u32::try_from(count).ok()).unwrap_or(1).max(1)
+    count
+        .and_then(|count| u32::try_from(count).ok())
+        .unwrap_or(1)
+        .max(1)
 }
 
 /// The models that Gemini's bodies name further down: `requests[].model`, `generateContentRequest.model`.

@@ -106,7 +106,9 @@ pub fn upstream_url(
     match address.api_version.filter(|_| address.by_deployment()) {
         Some(api_version) => {
             let path = deployment_path(endpoint, model);
-            let theirs = query.map(|query| without(query, "api-version")).filter(|query| !query.is_empty());
+            let theirs = query
+                .map(|query| without(query, "api-version"))
+                .filter(|query| !query.is_empty());
             let api_version = format!("api-version={}", encode_segment(api_version));
             let query = theirs.map_or(api_version.clone(), |theirs| format!("{theirs}&{api_version}"));
             assemble(format!("{}/openai/{path}", azure_resource(&base)), Some(&query))
@@ -146,10 +148,20 @@ impl<'a> Address<'a> {
         let default = self.provider.spoken(protocol).and_then(|spoken| spoken.base_url);
         let base = match (self.protocol_base_url, self.base_url) {
             (Some(base), _) => Cow::Borrowed(base),
-            (None, Some(base)) => self.other_path(base, default).map_or(Cow::Borrowed(base), Cow::Owned),
+            (None, Some(base)) => self
+                .other_path(base, default)
+                .map_or(Cow::Borrowed(base), Cow::Owned),
             (None, None) => {
-                let elsewhere = self.provider.elsewhere.iter().find(|(there, _)| Some(*there) == endpoint);
-                elsewhere.map(|(_, base)| *base).or(default).ok_or(BadUrl::NoBase)?.into()
+                let elsewhere = self
+                    .provider
+                    .elsewhere
+                    .iter()
+                    .find(|(there, _)| Some(*there) == endpoint);
+                elsewhere
+                    .map(|(_, base)| *base)
+                    .or(default)
+                    .ok_or(BadUrl::NoBase)?
+                    .into()
             }
         };
         check_base_url(&base)?;
@@ -160,11 +172,19 @@ impl<'a> Address<'a> {
     fn other_path(&self, base: &str, default: Option<&str>) -> Option<String> {
         let main = self.provider.speaks.first()?.base_url?;
         let default = default.filter(|default| *default != main)?;
-        let (base, main, default) = (Url::parse(base).ok()?, Url::parse(main).ok()?, Url::parse(default).ok()?);
+        let (base, main, default) = (
+            Url::parse(base).ok()?,
+            Url::parse(main).ok()?,
+            Url::parse(default).ok()?,
+        );
         if unversioned(base.path()) != unversioned(main.path()) {
             return None;
         }
-        Some(format!("{}{}", base.origin().ascii_serialization(), default.path()))
+        Some(format!(
+            "{}{}",
+            base.origin().ascii_serialization(),
+            default.path()
+        ))
     }
 }
 
@@ -234,7 +254,10 @@ pub fn check_base_url(base_url: &str) -> Result<(), BadBaseUrl> {
     }
     // The parser forgives `https:host` and blanks around; what is joined to a path later must be plain.
     let rest = base_url.split_once("://").map_or("", |(_, rest)| rest);
-    if rest.is_empty() || !url.has_host() || base_url.contains(|letter: char| letter.is_whitespace() || letter == '\\') {
+    if rest.is_empty()
+        || !url.has_host()
+        || base_url.contains(|letter: char| letter.is_whitespace() || letter == '\\')
+    {
         return Err(BadBaseUrl::NotAUrl);
     }
     if !url.username().is_empty() || url.password().is_some() {
@@ -260,7 +283,12 @@ fn without<'a>(query: &'a str, name: &str) -> Cow<'a, str> {
     if !query.split('&').any(|pair| is_it(&pair)) {
         return Cow::Borrowed(query);
     }
-    query.split('&').filter(|pair| !is_it(pair)).collect::<Vec<_>>().join("&").into()
+    query
+        .split('&')
+        .filter(|pair| !is_it(pair))
+        .collect::<Vec<_>>()
+        .join("&")
+        .into()
 }
 
 #[cfg(test)]
@@ -269,12 +297,18 @@ mod tests {
     use crate::protocol::providers::provider;
 
     fn address(name: &str, base_url: Option<&'static str>) -> Address<'static> {
-        Address { provider: provider(name).unwrap(), base_url, protocol_base_url: None, api_version: None }
+        Address {
+            provider: provider(name).unwrap(),
+            base_url,
+            protocol_base_url: None,
+            api_version: None,
+        }
     }
 
     fn url(address: Address<'_>, endpoint: Endpoint, model: &str, query: Option<&str>) -> String {
         let version = ClientVersion::of_house(endpoint.protocol());
-        upstream_url(&address, endpoint, model, version, query).map_or_else(|error| error.to_string(), String::from)
+        upstream_url(&address, endpoint, model, version, query)
+            .map_or_else(|error| error.to_string(), String::from)
     }
 
     #[test]
@@ -282,52 +316,212 @@ mod tests {
         use Endpoint::{ChatCompletions as Chat, GenerateContent as Generate, Messages, Rerank};
         for (provider, base, endpoint, want) in [
             ("openai", None, Chat, "https://api.openai.com/v1/chat/completions"),
-            ("openai", Some("https://host"), Chat, "https://host/v1/chat/completions"),
-            ("openai", Some("https://host/"), Chat, "https://host/v1/chat/completions"),
-            ("openai", Some("https://host:8443"), Chat, "https://host:8443/v1/chat/completions"),
-            ("openai", Some("https://host/v1"), Chat, "https://host/v1/chat/completions"),
-            ("openai", Some("https://host/v1/"), Chat, "https://host/v1/chat/completions"),
-            ("openai", Some("https://host/api/paas/v4"), Chat, "https://host/api/paas/v4/chat/completions"),
-            ("openai", Some("https://host/proxy"), Chat, "https://host/proxy/v1/chat/completions"),
-            ("openai", Some("https://host/openai/"), Chat, "https://host/openai/chat/completions"),
-            ("openai", Some("https://host/vision"), Chat, "https://host/vision/v1/chat/completions"),
+            (
+                "openai",
+                Some("https://host"),
+                Chat,
+                "https://host/v1/chat/completions",
+            ),
+            (
+                "openai",
+                Some("https://host/"),
+                Chat,
+                "https://host/v1/chat/completions",
+            ),
+            (
+                "openai",
+                Some("https://host:8443"),
+                Chat,
+                "https://host:8443/v1/chat/completions",
+            ),
+            (
+                "openai",
+                Some("https://host/v1"),
+                Chat,
+                "https://host/v1/chat/completions",
+            ),
+            (
+                "openai",
+                Some("https://host/v1/"),
+                Chat,
+                "https://host/v1/chat/completions",
+            ),
+            (
+                "openai",
+                Some("https://host/api/paas/v4"),
+                Chat,
+                "https://host/api/paas/v4/chat/completions",
+            ),
+            (
+                "openai",
+                Some("https://host/proxy"),
+                Chat,
+                "https://host/proxy/v1/chat/completions",
+            ),
+            (
+                "openai",
+                Some("https://host/openai/"),
+                Chat,
+                "https://host/openai/chat/completions",
+            ),
+            (
+                "openai",
+                Some("https://host/vision"),
+                Chat,
+                "https://host/vision/v1/chat/completions",
+            ),
             ("openai", Some("http://v1"), Chat, "http://v1/v1/chat/completions"),
-            ("custom", None, Chat, "the channel has no base_url and its provider has no default"),
-            ("custom", Some("ftp://host"), Chat, "the channel's base_url must begin with http:// or https://"),
-            ("custom", Some("http://[::1]:8000"), Messages, "http://[::1]:8000/v1/messages"),
+            (
+                "custom",
+                None,
+                Chat,
+                "the channel has no base_url and its provider has no default",
+            ),
+            (
+                "custom",
+                Some("ftp://host"),
+                Chat,
+                "the channel's base_url must begin with http:// or https://",
+            ),
+            (
+                "custom",
+                Some("http://[::1]:8000"),
+                Messages,
+                "http://[::1]:8000/v1/messages",
+            ),
             // Protocols under another path.
-            ("deepseek", None, Chat, "https://api.deepseek.com/v1/chat/completions"),
-            ("deepseek", None, Messages, "https://api.deepseek.com/anthropic/v1/messages"),
-            ("deepseek", Some("https://host/v1"), Messages, "https://host/anthropic/v1/messages"),
-            ("deepseek", Some("https://host/own/"), Messages, "https://host/own/messages"),
-            ("moonshot", Some("https://api.moonshot.cn"), Messages, "https://api.moonshot.cn/anthropic/v1/messages"),
-            ("zhipu", None, Chat, "https://open.bigmodel.cn/api/paas/v4/chat/completions"),
-            ("zhipu", Some("https://api.z.ai/api/paas/v4"), Messages, "https://api.z.ai/api/anthropic/v1/messages"),
-            ("openrouter", None, Messages, "https://openrouter.ai/api/v1/messages"),
+            (
+                "deepseek",
+                None,
+                Chat,
+                "https://api.deepseek.com/v1/chat/completions",
+            ),
+            (
+                "deepseek",
+                None,
+                Messages,
+                "https://api.deepseek.com/anthropic/v1/messages",
+            ),
+            (
+                "deepseek",
+                Some("https://host/v1"),
+                Messages,
+                "https://host/anthropic/v1/messages",
+            ),
+            (
+                "deepseek",
+                Some("https://host/own/"),
+                Messages,
+                "https://host/own/messages",
+            ),
+            (
+                "moonshot",
+                Some("https://api.moonshot.cn"),
+                Messages,
+                "https://api.moonshot.cn/anthropic/v1/messages",
+            ),
+            (
+                "zhipu",
+                None,
+                Chat,
+                "https://open.bigmodel.cn/api/paas/v4/chat/completions",
+            ),
+            (
+                "zhipu",
+                Some("https://api.z.ai/api/paas/v4"),
+                Messages,
+                "https://api.z.ai/api/anthropic/v1/messages",
+            ),
+            (
+                "openrouter",
+                None,
+                Messages,
+                "https://openrouter.ai/api/v1/messages",
+            ),
             ("ollama", None, Messages, "http://localhost:11434/v1/messages"),
-            ("perplexity", None, Chat, "https://api.perplexity.ai/chat/completions"),
-            ("perplexity", Some("https://host/v1"), Chat, "https://host/v1/chat/completions"),
-            ("cohere", None, Chat, "https://api.cohere.ai/compatibility/v1/chat/completions"),
+            (
+                "perplexity",
+                None,
+                Chat,
+                "https://api.perplexity.ai/chat/completions",
+            ),
+            (
+                "perplexity",
+                Some("https://host/v1"),
+                Chat,
+                "https://host/v1/chat/completions",
+            ),
+            (
+                "cohere",
+                None,
+                Chat,
+                "https://api.cohere.ai/compatibility/v1/chat/completions",
+            ),
             ("cohere", None, Rerank, "https://api.cohere.com/v2/rerank"),
             ("cohere", Some("https://host"), Rerank, "https://host/v1/rerank"),
             // Gemini, and OpenAI's protocol there.
-            ("gemini", None, Generate, "https://generativelanguage.googleapis.com/v1beta/models/m:generateContent"),
-            ("gemini", Some("https://host/v1"), Generate, "https://host/v1/models/m:generateContent"),
-            ("gemini", None, Chat, "https://generativelanguage.googleapis.com/v1beta/openai/chat/completions"),
-            ("gemini", Some("https://host"), Chat, "https://host/v1beta/openai/chat/completions"),
+            (
+                "gemini",
+                None,
+                Generate,
+                "https://generativelanguage.googleapis.com/v1beta/models/m:generateContent",
+            ),
+            (
+                "gemini",
+                Some("https://host/v1"),
+                Generate,
+                "https://host/v1/models/m:generateContent",
+            ),
+            (
+                "gemini",
+                None,
+                Chat,
+                "https://generativelanguage.googleapis.com/v1beta/openai/chat/completions",
+            ),
+            (
+                "gemini",
+                Some("https://host"),
+                Chat,
+                "https://host/v1beta/openai/chat/completions",
+            ),
             // Azure.
-            ("azure", None, Chat, "the channel has no base_url and its provider has no default"),
-            ("azure", Some("https://r.openai.azure.com"), Chat, "https://r.openai.azure.com/openai/v1/chat/completions"),
-            ("azure", Some("https://r.openai.azure.com/openai"), Chat, "https://r.openai.azure.com/openai/v1/chat/completions"),
-            ("azure", Some("https://r.openai.azure.com/openai/v1/"), Chat, "https://r.openai.azure.com/openai/v1/chat/completions"),
+            (
+                "azure",
+                None,
+                Chat,
+                "the channel has no base_url and its provider has no default",
+            ),
+            (
+                "azure",
+                Some("https://r.openai.azure.com"),
+                Chat,
+                "https://r.openai.azure.com/openai/v1/chat/completions",
+            ),
+            (
+                "azure",
+                Some("https://r.openai.azure.com/openai"),
+                Chat,
+                "https://r.openai.azure.com/openai/v1/chat/completions",
+            ),
+            (
+                "azure",
+                Some("https://r.openai.azure.com/openai/v1/"),
+                Chat,
+                "https://r.openai.azure.com/openai/v1/chat/completions",
+            ),
         ] {
-            assert_eq!(url(address(provider, base), endpoint, "m", None), want, "{provider} {base:?}");
+            assert_eq!(
+                url(address(provider, base), endpoint, "m", None),
+                want,
+                "{provider} {base:?}"
+            );
         }
     }
 
     #[test]
     fn every_endpoint_has_its_path() {
-        let paths = Endpoint::ALL.map(|endpoint| url(address("custom", Some("http://h")), endpoint, "a/b c", None));
+        let paths =
+            Endpoint::ALL.map(|endpoint| url(address("custom", Some("http://h")), endpoint, "a/b c", None));
         insta::assert_snapshot!(paths.join("\n"), @r"
         http://h/v1/chat/completions
         http://h/v1/completions
@@ -355,45 +549,105 @@ mod tests {
     #[test]
     fn a_client_on_gemini_v1_stays_there() {
         let to = address("gemini", Some("https://host"));
-        let url = upstream_url(&to, Endpoint::GenerateContent, "m", ClientVersion::V1, Some("alt=sse"));
-        assert_eq!(url.unwrap().as_str(), "https://host/v1/models/m:generateContent?alt=sse");
+        let url = upstream_url(
+            &to,
+            Endpoint::GenerateContent,
+            "m",
+            ClientVersion::V1,
+            Some("alt=sse"),
+        );
+        assert_eq!(
+            url.unwrap().as_str(),
+            "https://host/v1/models/m:generateContent?alt=sse"
+        );
     }
 
     #[test]
     fn a_base_of_the_protocol_goes_first() {
-        let to = Address { protocol_base_url: Some("https://other/claude"), ..address("deepseek", Some("https://host")) };
-        assert_eq!(url(to, Endpoint::Messages, "m", None), "https://other/claude/v1/messages");
+        let to = Address {
+            protocol_base_url: Some("https://other/claude"),
+            ..address("deepseek", Some("https://host"))
+        };
+        assert_eq!(
+            url(to, Endpoint::Messages, "m", None),
+            "https://other/claude/v1/messages"
+        );
     }
 
     #[test]
     fn azure_by_deployment() {
-        let to = Address { api_version: Some("2024-10-21"), ..address("azure", Some("https://r.openai.azure.com/")) };
+        let to = Address {
+            api_version: Some("2024-10-21"),
+            ..address("azure", Some("https://r.openai.azure.com/"))
+        };
         for (endpoint, model, query, want) in [
-            (Endpoint::ChatCompletions, "gpt 4/o", None, "deployments/gpt%204%2Fo/chat/completions?api-version=2024-10-21"),
-            (Endpoint::Embeddings, "e", Some("a=1"), "deployments/e/embeddings?a=1&api-version=2024-10-21"),
-            (Endpoint::Embeddings, "e", Some("api-version=x"), "deployments/e/embeddings?api-version=2024-10-21"),
+            (
+                Endpoint::ChatCompletions,
+                "gpt 4/o",
+                None,
+                "deployments/gpt%204%2Fo/chat/completions?api-version=2024-10-21",
+            ),
+            (
+                Endpoint::Embeddings,
+                "e",
+                Some("a=1"),
+                "deployments/e/embeddings?a=1&api-version=2024-10-21",
+            ),
+            (
+                Endpoint::Embeddings,
+                "e",
+                Some("api-version=x"),
+                "deployments/e/embeddings?api-version=2024-10-21",
+            ),
             (Endpoint::Responses, "m", None, "responses?api-version=2024-10-21"),
         ] {
-            assert_eq!(url(to, endpoint, model, query), format!("https://r.openai.azure.com/openai/{want}"));
+            assert_eq!(
+                url(to, endpoint, model, query),
+                format!("https://r.openai.azure.com/openai/{want}")
+            );
         }
-        assert_eq!(url(to, Endpoint::Embeddings, "..", None), "the model's name cannot stand in a path");
+        assert_eq!(
+            url(to, Endpoint::Embeddings, "..", None),
+            "the model's name cannot stand in a path"
+        );
         assert_eq!(
             models_url(&to, Protocol::OpenAi).unwrap().as_str(),
             "https://r.openai.azure.com/openai/models?api-version=2024-10-21"
         );
-        let elsewhere = Address { api_version: Some("x"), ..address("openai", None) };
-        assert_eq!(url(elsewhere, Endpoint::Embeddings, "m", None), "https://api.openai.com/v1/embeddings");
+        let elsewhere = Address {
+            api_version: Some("x"),
+            ..address("openai", None)
+        };
+        assert_eq!(
+            url(elsewhere, Endpoint::Embeddings, "m", None),
+            "https://api.openai.com/v1/embeddings"
+        );
     }
 
     #[test]
     fn models_are_listed_beside_the_rest() {
         for (provider, protocol, want) in [
             ("openai", Protocol::OpenAi, "https://api.openai.com/v1/models"),
-            ("gemini", Protocol::Gemini, "https://generativelanguage.googleapis.com/v1beta/models"),
-            ("zhipu", Protocol::OpenAi, "https://open.bigmodel.cn/api/paas/v4/models"),
-            ("anthropic", Protocol::Anthropic, "https://api.anthropic.com/v1/models"),
+            (
+                "gemini",
+                Protocol::Gemini,
+                "https://generativelanguage.googleapis.com/v1beta/models",
+            ),
+            (
+                "zhipu",
+                Protocol::OpenAi,
+                "https://open.bigmodel.cn/api/paas/v4/models",
+            ),
+            (
+                "anthropic",
+                Protocol::Anthropic,
+                "https://api.anthropic.com/v1/models",
+            ),
         ] {
-            assert_eq!(models_url(&address(provider, None), protocol).unwrap().as_str(), want);
+            assert_eq!(
+                models_url(&address(provider, None), protocol).unwrap().as_str(),
+                want
+            );
         }
     }
 
@@ -401,10 +655,16 @@ mod tests {
     fn a_model_cannot_climb_out_of_its_path() {
         let to = address("gemini", None);
         for model in ["../files", "a/../../b", "..", "", "."] {
-            assert_eq!(url(to, Endpoint::GenerateContent, model, None), "the model's name cannot stand in a path");
+            assert_eq!(
+                url(to, Endpoint::GenerateContent, model, None),
+                "the model's name cannot stand in a path"
+            );
         }
         let odd = url(to, Endpoint::GenerateContent, "a\\..\\b?x#y", None);
-        assert!(odd.ends_with("/v1beta/models/a%5C..%5Cb%3Fx%23y:generateContent"), "{odd}");
+        assert!(
+            odd.ends_with("/v1beta/models/a%5C..%5Cb%3Fx%23y:generateContent"),
+            "{odd}"
+        );
     }
 
     #[test]

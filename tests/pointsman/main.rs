@@ -1,1 +1,3 @@
-fn main() {}
+//! Every test that needs more than one room, in one binary.
+
+mod store;

@@ -57,8 +57,16 @@ pub(super) const ALL: &[Provider] = &[
         ..usual(
             "dashscope",
             &[
-                spoken(OpenAi, "https://dashscope.aliyuncs.com/compatible-mode/v1", Bearer),
-                spoken(Anthropic, "https://dashscope.aliyuncs.com/apps/anthropic", XApiKey),
+                spoken(
+                    OpenAi,
+                    "https://dashscope.aliyuncs.com/compatible-mode/v1",
+                    Bearer,
+                ),
+                spoken(
+                    Anthropic,
+                    "https://dashscope.aliyuncs.com/apps/anthropic",
+                    XApiKey,
+                ),
             ],
         )
     },

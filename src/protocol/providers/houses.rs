@@ -26,7 +26,11 @@ pub(super) const ALL: &[Provider] = &[
             "gemini",
             &[
                 spoken(Gemini, "https://generativelanguage.googleapis.com", XGoogApiKey),
-                spoken(OpenAi, "https://generativelanguage.googleapis.com/v1beta/openai/", Bearer),
+                spoken(
+                    OpenAi,
+                    "https://generativelanguage.googleapis.com/v1beta/openai/",
+                    Bearer,
+                ),
             ],
         )
     },

@@ -60,12 +60,20 @@ pub enum KeyHeader {
 
 /// One protocol, its base and the header for its key.
 const fn spoken(protocol: Protocol, base_url: &'static str, key: KeyHeader) -> Spoken {
-    Spoken { protocol, base_url: Some(base_url), key }
+    Spoken {
+        protocol,
+        base_url: Some(base_url),
+        key,
+    }
 }
 
 /// A protocol whose base the channel must bring.
 const fn at_own_base(protocol: Protocol, key: KeyHeader) -> Spoken {
-    Spoken { protocol, base_url: None, key }
+    Spoken {
+        protocol,
+        base_url: None,
+        key,
+    }
 }
 
 /// What most providers have in common.
@@ -103,7 +111,8 @@ impl Provider {
     /// known to speak, it is the header of that protocol's own house.
     #[must_use]
     pub fn key_header(&self, protocol: Protocol) -> KeyHeader {
-        self.spoken(protocol).map_or(KeyHeader::of_house(protocol), |spoken| spoken.key)
+        self.spoken(protocol)
+            .map_or(KeyHeader::of_house(protocol), |spoken| spoken.key)
     }
 
     /// Whether a channel must bring its `base_url`.
@@ -139,7 +148,10 @@ mod tests {
         names.sort_unstable();
         let listed = "anthropic azure cohere custom dashscope deepseek gemini groq jina minimax mistral moonshot ollama \
             openai openrouter perplexity siliconflow together vllm volcengine xai zhipu";
-        assert_eq!(names.join(" "), listed.split_whitespace().collect::<Vec<_>>().join(" "));
+        assert_eq!(
+            names.join(" "),
+            listed.split_whitespace().collect::<Vec<_>>().join(" ")
+        );
         assert!(provider("OpenAI").is_none());
     }
 
@@ -148,16 +160,25 @@ mod tests {
         for provider in all() {
             assert!(!provider.speaks.is_empty(), "{}", provider.name);
             for spoken in provider.speaks {
-                assert_eq!(spoken.base_url.map_or(Ok(()), check_base_url), Ok(()), "{}", provider.name);
+                assert_eq!(
+                    spoken.base_url.map_or(Ok(()), check_base_url),
+                    Ok(()),
+                    "{}",
+                    provider.name
+                );
             }
         }
     }
 
     #[test]
     fn who_needs_a_base_or_no_key() {
-        let needs_base = all().filter(|provider| provider.needs_base_url()).map(|provider| provider.name);
+        let needs_base = all()
+            .filter(|provider| provider.needs_base_url())
+            .map(|provider| provider.name);
         assert_eq!(needs_base.collect::<Vec<_>>(), ["azure", "vllm", "custom"]);
-        let needs_no_key = all().filter(|provider| !provider.needs_key).map(|provider| provider.name);
+        let needs_no_key = all()
+            .filter(|provider| !provider.needs_key)
+            .map(|provider| provider.name);
         assert_eq!(needs_no_key.collect::<Vec<_>>(), ["ollama", "vllm"]);
     }
 
@@ -173,7 +194,11 @@ mod tests {
             ("openrouter", Protocol::Anthropic, KeyHeader::Bearer),
             ("custom", Protocol::Gemini, KeyHeader::XGoogApiKey),
         ] {
-            assert_eq!(provider(name).unwrap().key_header(protocol), header, "{name} {protocol}");
+            assert_eq!(
+                provider(name).unwrap().key_header(protocol),
+                header,
+                "{name} {protocol}"
+            );
         }
         assert!(!provider("custom").unwrap().speaks(Protocol::Anthropic));
     }

@@ -19,7 +19,10 @@ pub(super) const ALL: &[Provider] = &[
     Provider {
         needs_key: false,
         takes_stream_usage: true,
-        ..usual("vllm", &[at_own_base(OpenAi, Bearer), at_own_base(Anthropic, Bearer)])
+        ..usual(
+            "vllm",
+            &[at_own_base(OpenAi, Bearer), at_own_base(Anthropic, Bearer)],
+        )
     },
     // Other protocols by `settings.protocols`.
     usual("custom", &[at_own_base(OpenAi, Bearer)]),

@@ -18,9 +18,21 @@ fn model_and_stream_are_read_wherever_they_stand() {
         ("{\n\t\"model\"\r\n:\"a\",\"stream\":false}", Some("a"), false),
         (r#"{"model":"gpt\u002d4o\"x"}"#, Some("gpt-4o\"x"), false),
         (r#"{"mod\u0065l":"a"}"#, Some("a"), false),
-        (r#"{"model":"a","model":"b","stream":true,"stream":false}"#, Some("b"), false),
-        (r#"{"x":{"model":"inner","stream":true},"model":"outer"}"#, Some("outer"), false),
-        (r#"{"messages":[{"content":"\"model\":\"x\""}],"model":"é/中文"}"#, Some("é/中文"), false),
+        (
+            r#"{"model":"a","model":"b","stream":true,"stream":false}"#,
+            Some("b"),
+            false,
+        ),
+        (
+            r#"{"x":{"model":"inner","stream":true},"model":"outer"}"#,
+            Some("outer"),
+            false,
+        ),
+        (
+            r#"{"messages":[{"content":"\"model\":\"x\""}],"model":"é/中文"}"#,
+            Some("é/中文"),
+            false,
+        ),
         (r#"{"model":null,"stream":null}"#, None, false),
         (r#"{}"#, None, false),
     ] {
@@ -32,11 +44,26 @@ fn model_and_stream_are_read_wherever_they_stand() {
 #[test]
 fn bad_bodies_name_what_is_wrong() {
     for (body, want) in [
-        ("", "the body is not valid JSON: EOF while parsing a value at line 1 column 0"),
-        ("{", "the body is not valid JSON: EOF while parsing an object at line 1 column 1"),
-        ("{\"a\":1,\n \"b\" 2}", "the body is not valid JSON: expected `:` at line 2 column 6"),
-        (r#"{"a":1} x"#, "the body is not valid JSON: trailing characters at line 1 column 9"),
-        (r#"{"a":[1,}"#, "the body is not valid JSON: expected value at line 1 column 9"),
+        (
+            "",
+            "the body is not valid JSON: EOF while parsing a value at line 1 column 0",
+        ),
+        (
+            "{",
+            "the body is not valid JSON: EOF while parsing an object at line 1 column 1",
+        ),
+        (
+            "{\"a\":1,\n \"b\" 2}",
+            "the body is not valid JSON: expected `:` at line 2 column 6",
+        ),
+        (
+            r#"{"a":1} x"#,
+            "the body is not valid JSON: trailing characters at line 1 column 9",
+        ),
+        (
+            r#"{"a":[1,}"#,
+            "the body is not valid JSON: expected value at line 1 column 9",
+        ),
         ("[]", "the body must be a JSON object"),
         ("\"x\"", "the body must be a JSON object"),
         ("null", "the body must be a JSON object"),
@@ -44,29 +71,52 @@ fn bad_bodies_name_what_is_wrong() {
         (r#"{"model":["a"]}"#, "`model` must be a string"),
         (r#"{"model":""}"#, "`model` must not be empty"),
         (r#"{"model":"  "}"#, "`model` must not be empty"),
-        (r#"{"model":"a","stream":"true"}"#, "`stream` must be true or false"),
+        (
+            r#"{"model":"a","stream":"true"}"#,
+            "`stream` must be true or false",
+        ),
         (r#"{"model":"a","stream":1}"#, "`stream` must be true or false"),
     ] {
-        assert_eq!(json(Endpoint::ChatCompletions, body).unwrap_err().to_string(), want, "{body}");
+        assert_eq!(
+            json(Endpoint::ChatCompletions, body).unwrap_err().to_string(),
+            want,
+            "{body}"
+        );
     }
     let model = |bytes: usize| format!(r#"{{"model":"{}"}}"#, "m".repeat(bytes));
     assert!(json(Endpoint::Messages, &model(255)).is_ok());
     let error = json(Endpoint::Messages, &model(256)).unwrap_err();
-    assert_eq!((error.field(), error.to_string().as_str()), (Some("model"), "`model` is longer than 255 bytes"));
-    assert_eq!(read_json(Endpoint::Messages, &Bytes::from_static(b"{\"\xff\":1}")), Err(BadRequest::NotUtf8));
+    assert_eq!(
+        (error.field(), error.to_string().as_str()),
+        (Some("model"), "`model` is longer than 255 bytes")
+    );
+    assert_eq!(
+        read_json(Endpoint::Messages, &Bytes::from_static(b"{\"\xff\":1}")),
+        Err(BadRequest::NotUtf8)
+    );
 }
 
 #[test]
 fn deep_nesting_is_skipped_not_followed() {
-    let body = format!(r#"{{"x":{}{},"model":"a"}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    let body = format!(
+        r#"{{"x":{}{},"model":"a"}}"#,
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
     assert_eq!(chat(&body).model.as_deref(), Some("a"));
 }
 
 #[test]
 fn an_omitted_model_is_the_default_or_an_error() {
-    assert_eq!(chat("{}").model_or(None).unwrap_err().to_string(), "`model` is missing");
+    assert_eq!(
+        chat("{}").model_or(None).unwrap_err().to_string(),
+        "`model` is missing"
+    );
     let asked = json(Endpoint::Moderations, r#"{"input":"x"}"#).unwrap();
-    assert_eq!(asked.model_or(Endpoint::Moderations.default_model()), Ok("omni-moderation-latest"));
+    assert_eq!(
+        asked.model_or(Endpoint::Moderations.default_model()),
+        Ok("omni-moderation-latest")
+    );
 }
 
 #[test]
@@ -77,9 +127,15 @@ fn what_else_is_asked_for() {
     assert_eq!((asked.choices, asked.include_usage), (1, false));
     let asked = chat(r#"{"n":"x","stream_options":[1]}"#);
     assert_eq!((asked.choices, asked.include_usage), (1, false));
-    let asked = json(Endpoint::GenerateContent, r#"{"generationConfig":{"candidateCount":2},"cachedContent":"c/1"}"#);
+    let asked = json(
+        Endpoint::GenerateContent,
+        r#"{"generationConfig":{"candidateCount":2},"cachedContent":"c/1"}"#,
+    );
     let asked = asked.unwrap();
-    assert_eq!((asked.choices, asked.affinity.cached_content.as_deref()), (2, Some("c/1")));
+    assert_eq!(
+        (asked.choices, asked.affinity.cached_content.as_deref()),
+        (2, Some("c/1"))
+    );
     assert!(json(Endpoint::StreamGenerateContent, "{}").unwrap().is_stream());
 }
 
@@ -95,8 +151,18 @@ fn hints_of_the_conversation() {
     assert_eq!(hints.session_id.as_deref(), Some("s"));
     assert_eq!(hints.previous_response_id.as_deref(), Some("r"));
     assert_eq!(hints.user_id.as_deref(), Some("u"));
-    let odd = json(Endpoint::Responses, r#"{"prompt_cache_key":1,"metadata":"x","session_id":"","input":null}"#).unwrap();
-    assert_eq!(AffinityHints { opening: None, ..odd.affinity }, AffinityHints::default());
+    let odd = json(
+        Endpoint::Responses,
+        r#"{"prompt_cache_key":1,"metadata":"x","session_id":"","input":null}"#,
+    )
+    .unwrap();
+    assert_eq!(
+        AffinityHints {
+            opening: None,
+            ..odd.affinity
+        },
+        AffinityHints::default()
+    );
 }
 
 #[test]
@@ -110,8 +176,14 @@ fn the_opening_is_the_same_on_every_turn() {
     let want = Some(r#"[{"role":"system","content":"s"},{"role":"user","content":"q"}"#.to_owned());
     assert_eq!(opening(Endpoint::ChatCompletions, first), want);
     assert_eq!(opening(Endpoint::ChatCompletions, later), want);
-    assert_eq!(opening(Endpoint::Responses, r#"{"input":"hi"}"#), Some("\"hi\"".to_owned()));
-    assert_eq!(opening(Endpoint::GenerateContent, r#"{"contents":[{"parts":[]},1]}"#), Some(r#"[{"parts":[]}"#.to_owned()));
+    assert_eq!(
+        opening(Endpoint::Responses, r#"{"input":"hi"}"#),
+        Some("\"hi\"".to_owned())
+    );
+    assert_eq!(
+        opening(Endpoint::GenerateContent, r#"{"contents":[{"parts":[]},1]}"#),
+        Some(r#"[{"parts":[]}"#.to_owned())
+    );
     assert_eq!(opening(Endpoint::ChatCompletions, r#"{"messages":[]}"#), None);
     assert_eq!(opening(Endpoint::Embeddings, r#"{"input":"hi"}"#), None);
 }
@@ -119,16 +191,61 @@ fn the_opening_is_the_same_on_every_turn() {
 #[test]
 fn a_mapping_rewrites_the_model_where_it_stands() {
     for (endpoint, body, model, want) in [
-        (Endpoint::ChatCompletions, r#"{ "model" : "a" , "x": 1.0 }"#, "b", r#"{ "model" : "b" , "x": 1.0 }"#),
-        (Endpoint::ChatCompletions, r#"{"model":"a"}"#, "q\"\\\n", r#"{"model":"q\"\\\n"}"#),
-        (Endpoint::ChatCompletions, r#"{"model":"a","model":"b"}"#, "b", r#"{"model":"b","model":"b"}"#),
-        (Endpoint::ChatCompletions, r#"{"model":"\u0061"}"#, "a", r#"{"model":"\u0061"}"#),
-        (Endpoint::Moderations, r#"{"input":"x"}"#, "m", r#"{"model":"m","input":"x"}"#),
+        (
+            Endpoint::ChatCompletions,
+            r#"{ "model" : "a" , "x": 1.0 }"#,
+            "b",
+            r#"{ "model" : "b" , "x": 1.0 }"#,
+        ),
+        (
+            Endpoint::ChatCompletions,
+            r#"{"model":"a"}"#,
+            "q\"\\\n",
+            r#"{"model":"q\"\\\n"}"#,
+        ),
+        (
+            Endpoint::ChatCompletions,
+            r#"{"model":"a","model":"b"}"#,
+            "b",
+            r#"{"model":"b","model":"b"}"#,
+        ),
+        (
+            Endpoint::ChatCompletions,
+            r#"{"model":"\u0061"}"#,
+            "a",
+            r#"{"model":"\u0061"}"#,
+        ),
+        (
+            Endpoint::Moderations,
+            r#"{"input":"x"}"#,
+            "m",
+            r#"{"model":"m","input":"x"}"#,
+        ),
         (Endpoint::Moderations, "{ }", "m", r#"{"model":"m" }"#),
-        (Endpoint::Moderations, r#"{"model":null}"#, "m", r#"{"model":"m"}"#),
-        (Endpoint::Moderations, r#"{"input":"x"}"#, "omni-moderation-latest", r#"{"input":"x"}"#),
-        (Endpoint::EmbedContent, r#"{"model":"models/a","content":{}}"#, "b", r#"{"model":"models/b","content":{}}"#),
-        (Endpoint::GenerateContent, r#"{"contents":[]}"#, "b", r#"{"contents":[]}"#),
+        (
+            Endpoint::Moderations,
+            r#"{"model":null}"#,
+            "m",
+            r#"{"model":"m"}"#,
+        ),
+        (
+            Endpoint::Moderations,
+            r#"{"input":"x"}"#,
+            "omni-moderation-latest",
+            r#"{"input":"x"}"#,
+        ),
+        (
+            Endpoint::EmbedContent,
+            r#"{"model":"models/a","content":{}}"#,
+            "b",
+            r#"{"model":"models/b","content":{}}"#,
+        ),
+        (
+            Endpoint::GenerateContent,
+            r#"{"contents":[]}"#,
+            "b",
+            r#"{"contents":[]}"#,
+        ),
         (
             Endpoint::BatchEmbedContents,
             r#"{"requests":[{"model":"models/a"},{"x":1},{"model":"models/b"}]}"#,
@@ -155,7 +272,10 @@ fn a_mapping_rewrites_the_model_where_it_stands() {
 #[test]
 fn usage_is_asked_for_beside_other_stream_options() {
     let ask = |body: &'static str| ask_for_usage(&Bytes::from_static(body.as_bytes())).unwrap();
-    assert_eq!(ask(r#"{"model":"a"}"#), r#"{"model":"a","stream_options":{"include_usage":true}}"#);
+    assert_eq!(
+        ask(r#"{"model":"a"}"#),
+        r#"{"model":"a","stream_options":{"include_usage":true}}"#
+    );
     assert_eq!(
         ask(r#"{"stream_options":{"include_obfuscation":false},"x":0.10}"#),
         r#"{"stream_options":{"include_obfuscation":false,"include_usage":true},"x":0.10}"#
@@ -172,16 +292,45 @@ fn form(parts: &str) -> Bytes {
 fn a_form_names_its_model() {
     let file = "--XX|Content-Disposition: form-data; name=\"file\"; filename=\"a\"|Content-Type: audio/wav||\
         Content-Disposition: form-data; name=\"model\"||fooled|--XXY|";
-    let field = |name: &str, value: &str| format!("--XX|content-disposition: form-data; name={name}||{value}|");
+    let field =
+        |name: &str, value: &str| format!("--XX|content-disposition: form-data; name={name}||{value}|");
     let model = field("\"model\"", "whisper-1");
     for (content_type, body, model, stream) in [
         (FORM, format!("{file}{model}--XX--|"), Some("whisper-1"), false),
-        (FORM, format!("preamble|{model}{file}--XX--"), Some("whisper-1"), false),
-        ("Multipart/Form-Data; charset=x; Boundary=\"XX\"", format!("{model}--XX--"), Some("whisper-1"), false),
-        (FORM, format!("{}{model}--XX--", field("model", "a")), Some("whisper-1"), false),
-        (FORM, format!("{model}{}--XX--", field("stream", "True")), Some("whisper-1"), true),
+        (
+            FORM,
+            format!("preamble|{model}{file}--XX--"),
+            Some("whisper-1"),
+            false,
+        ),
+        (
+            "Multipart/Form-Data; charset=x; Boundary=\"XX\"",
+            format!("{model}--XX--"),
+            Some("whisper-1"),
+            false,
+        ),
+        (
+            FORM,
+            format!("{}{model}--XX--", field("model", "a")),
+            Some("whisper-1"),
+            false,
+        ),
+        (
+            FORM,
+            format!("{model}{}--XX--", field("stream", "True")),
+            Some("whisper-1"),
+            true,
+        ),
         (FORM, format!("{file}--XX--"), None, false),
-        (FORM, format!("{}--XX--|epilogue --XX", field("model", "a").replace("--XX|", "--XX  |")), Some("a"), false),
+        (
+            FORM,
+            format!(
+                "{}--XX--|epilogue --XX",
+                field("model", "a").replace("--XX|", "--XX  |")
+            ),
+            Some("a"),
+            false,
+        ),
     ] {
         let asked = read_multipart(Endpoint::Transcriptions, content_type, &form(&body)).unwrap();
         assert_eq!((asked.model.as_deref(), asked.stream), (model, stream), "{body}");
@@ -192,20 +341,45 @@ fn a_form_names_its_model() {
 fn bad_forms_name_what_is_wrong() {
     let field = "--XX|Content-Disposition: form-data; name=\"model\"||";
     for (content_type, body, want) in [
-        ("multipart/form-data", format!("{field}a|--XX--"), "Content-Type names no boundary"),
-        ("multipart/form-data; boundary=\"\"", format!("{field}a|--XX--"), "Content-Type names no boundary"),
-        (FORM, String::new(), "the boundary of Content-Type does not stand in the body"),
+        (
+            "multipart/form-data",
+            format!("{field}a|--XX--"),
+            "Content-Type names no boundary",
+        ),
+        (
+            "multipart/form-data; boundary=\"\"",
+            format!("{field}a|--XX--"),
+            "Content-Type names no boundary",
+        ),
+        (
+            FORM,
+            String::new(),
+            "the boundary of Content-Type does not stand in the body",
+        ),
         (FORM, "--XX--".into(), "it has no parts"),
         (FORM, format!("{field}a|"), "it ends before its closing boundary"),
         (FORM, format!("{field}a\n--XX--"), "its lines must end in CRLF"),
-        (FORM, format!("--XX\n{}", &field[5..]), "its lines must end in CRLF"),
-        (FORM, "--XX|Content-Disposition: form-data|--XX--".into(), "a part's header does not end"),
+        (
+            FORM,
+            format!("--XX\n{}", &field[5..]),
+            "its lines must end in CRLF",
+        ),
+        (
+            FORM,
+            "--XX|Content-Disposition: form-data|--XX--".into(),
+            "a part's header does not end",
+        ),
         (FORM, "--XX|--XX--".into(), "a part has no header"),
     ] {
         let error = read_multipart(Endpoint::Transcriptions, content_type, &form(&body)).unwrap_err();
-        assert_eq!(error.to_string(), format!("the multipart form cannot be read: {want}"), "{body}");
+        assert_eq!(
+            error.to_string(),
+            format!("the multipart form cannot be read: {want}"),
+            "{body}"
+        );
     }
-    let error = read_multipart(Endpoint::Transcriptions, FORM, &form(&format!("{field}|--XX--"))).unwrap_err();
+    let error =
+        read_multipart(Endpoint::Transcriptions, FORM, &form(&format!("{field}|--XX--"))).unwrap_err();
     assert_eq!(error, BadRequest::Empty { field: "model" });
 }
 
@@ -220,7 +394,13 @@ fn a_mapping_rewrites_the_model_of_a_form() {
     let body = form("x|--XX|Content-Disposition: form-data; name=\"prompt\"||a|--XX--");
     let asked = read_multipart(Endpoint::ImagesEdits, FORM, &body).unwrap();
     let again = asked.with_model(&body, "b");
-    assert_eq!(read_multipart(Endpoint::ImagesEdits, FORM, &again).unwrap().model.as_deref(), Some("b"));
+    assert_eq!(
+        read_multipart(Endpoint::ImagesEdits, FORM, &again)
+            .unwrap()
+            .model
+            .as_deref(),
+        Some("b")
+    );
     assert_eq!(asked.with_model(&body, "dall-e-2"), body);
 }
 
