@@ -19,23 +19,25 @@ pub static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 /// Runs the body on each of the three databases; a server whose URL is not given is left out.
 macro_rules! on_all {
     ($(#[$meta:meta])* async fn $name:ident($stage:ident) $body:block) => {
-        $(#[$meta])*
         mod $name {
             #[allow(unused_imports)]
             use super::*;
 
             async fn body($stage: &$crate::store::databases::Stage) $body
 
+            $(#[$meta])*
             #[test]
             fn sqlite() {
                 $crate::store::databases::run($crate::store::databases::Kind::Sqlite, |stage| Box::pin(body(stage)));
             }
 
+            $(#[$meta])*
             #[test]
             fn postgres() {
                 $crate::store::databases::run($crate::store::databases::Kind::Postgres, |stage| Box::pin(body(stage)));
             }
 
+            $(#[$meta])*
             #[test]
             fn mariadb() {
                 $crate::store::databases::run($crate::store::databases::Kind::MariaDb, |stage| Box::pin(body(stage)));

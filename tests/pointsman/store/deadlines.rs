@@ -31,7 +31,7 @@ on_all! {
             let began = Instant::now();
             let lookups = (0..20).map(|_| async { candidates(&database, &["default".into()], &"m1".into()).await });
             for lookup in futures::future::join_all(lookups).await {
-                let error = lookup.err().expect("no answer");
+                let error = lookup.expect_err("no answer");
                 assert!(!error.is_certain(), "{error}");
             }
             assert!(began.elapsed() < Duration::from_secs(3), "all within their deadline");
@@ -76,7 +76,7 @@ on_all! {
         assert!(matches!(done, Err(ChangeError::NotDone(_))), "{done:?}");
         if stage.kind != Kind::Sqlite {
             for _ in 0..8 {
-                let error = candidates(&database, &["default".into()], &"m1".into()).await.err().expect("locked");
+                let error = candidates(&database, &["default".into()], &"m1".into()).await.expect_err("locked");
                 assert!(matches!(error, StoreError::TimedOut | StoreError::Database { .. }), "{error}");
             }
         }

@@ -7,5 +7,6 @@ mod databases;
 mod deadlines;
 mod opening;
 mod proxy;
+mod million;
 mod routes;
 mod statuses;

@@ -79,7 +79,9 @@ async fn serve(client: TcpStream, server: &str, mood: &AtomicU8) -> std::io::Res
                 let read = read?;
                 if read == 0 { return Ok(()); }
                 let bytes = &up[..read];
-                let commits = bytes.windows(6).any(|w| w == b"COMMIT");
+                // Not the COMMIT of READ COMMITTED.
+                let has = |word: &[u8]| bytes.windows(word.len()).any(|w| w == word);
+                let commits = has(b"COMMIT") && !has(b"COMMITTED");
                 if commits && is(Mood::CutBeforeCommit) { return Ok(()); }
                 if is(Mood::Silent) { continue; }
                 to_server.write_all(bytes).await?;
