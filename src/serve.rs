@@ -1,1 +1,216 @@
+//! What `pointsman serve` starts, and how it stops.
 //!
+//! The listener is there from the first moment. While the database is away, `/livez` answers and everything
+//! else is told to wait; once it is open, the actors start and the whole of the web takes over the same
+//! listener. On SIGTERM `/readyz` says 503 at once; requests in flight end within `--drain-timeout`, changes
+//! are waited for, and the process exits with 0.
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::rt::System;
+use actix_web::web::Data;
+use log::{error, info, warn};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::actors::{Routing, RoutingOptions};
+use crate::config::Settings;
+use crate::relay::{Relay, RelayOptions, Timeouts};
+use crate::store::connect::Database;
+use crate::store::error::StoreError;
+use crate::web::{Desk, Node};
+
+/// The form of the log: one line an event.
+pub mod log_lines;
+mod listeners;
+mod opening;
+mod signals;
+
+pub use opening::Furnish;
+use signals::{Signal, Signals};
+
+/// How often it is checked that all actors live.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// What `sysexits.h` calls EX_SOFTWARE: a fault of our own.
+const EXIT_ACTOR_GONE: i32 = 70;
+/// A database that opens within this needs nobody to stand in meanwhile.
+const OPENS_AT_ONCE: Duration = Duration::from_millis(300);
+/// Changes have deadlines of their own; this is for one that ignores them.
+const CHANGES_END_WITHIN: Duration = Duration::from_secs(15);
+
+/// Why it did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    #[error("cannot listen at {address}: {error}")]
+    Listen {
+        address: SocketAddr,
+        error: std::io::Error,
+    },
+    #[error("{0}")]
+    Database(#[from] StoreError),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// `pointsman serve`, until SIGTERM or SIGINT.
+pub fn run(settings: Settings) -> ExitCode {
+    log_lines::start("info");
+    in_system(async move {
+        let listener = listen(settings.listen)?;
+        serve(settings, listener, opening::as_it_is).await
+    })
+}
+
+/// Runs `work` in an actix system on a multi-threaded runtime, and says on stderr why it failed.
+pub fn in_system(work: impl Future<Output = Result<(), Failed>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("pointsman")
+        .enable_all()
+        .build();
+    let result = match runtime {
+        Ok(runtime) => System::with_tokio_rt(move || runtime).block_on(work),
+        Err(error) => Err(error.into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => {
+            eprintln!("pointsman: {failed}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Takes the port.
+pub fn listen(address: SocketAddr) -> Result<TcpListener, Failed> {
+    listeners::bind(address).map_err(|error| Failed::Listen { address, error })
+}
+
+/// Serves on `listener` until a signal. `furnish` is called once with the open database before anything
+/// else uses it.
+pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furnish) -> Result<(), Failed> {
+    let mut signals = Signals::listen()?;
+    info!(addr:% = listener.local_addr()?, version = env!("CARGO_PKG_VERSION"); "listening");
+    let Some(database) = open(&settings, &listener, furnish, &mut signals).await? else {
+        return Ok(());
+    };
+    let routing = Routing::start(RoutingOptions {
+        database: database.clone(),
+        runtime: Handle::current(),
+        sync_interval: settings.sync_interval,
+        build_deadline: settings.build_deadline,
+        lookup_connections: settings.lookup_connections as usize,
+    });
+    let node = Arc::new(Node::default());
+    let desk = Data::new(Desk::new(
+        routing.clone(),
+        database.clone(),
+        Arc::clone(&node),
+        Handle::current(),
+    ));
+    let server = listeners::whole(
+        &settings,
+        listener,
+        desk.clone(),
+        Relay::new(routing.clone(), relay_options(&settings)),
+    )?;
+    let handle = server.handle();
+    let mut server = actix_web::rt::spawn(server);
+    let watchdog = tokio::spawn(watch(routing.clone()));
+    let signal = tokio::select! {
+        ended = &mut server => {
+            return ended.unwrap_or_else(|_| Err(std::io::Error::other("the server panicked"))).map_err(Failed::Io);
+        }
+        signal = signals.next() => signal,
+    };
+    node.drain();
+    drain(&settings, handle, signal, &mut signals).await;
+    watchdog.abort();
+    let changes = async { tokio::join!(routing.changes().drained(), desk.writes_ended()) };
+    if timeout(CHANGES_END_WITHIN, changes).await.is_err() {
+        warn!("a change did not end in time");
+    }
+    let _ = timeout(Duration::from_secs(2), database.close()).await;
+    info!("stopped");
+    Ok(())
+}
+
+fn relay_options(settings: &Settings) -> RelayOptions {
+    RelayOptions {
+        max_body: settings.max_body,
+        timeouts: Timeouts {
+            connect: settings.connect_timeout,
+            first_byte: settings.first_byte_timeout,
+            first_token: settings.first_token_timeout,
+            idle_before_text: settings.idle_before_text_timeout,
+            idle: settings.idle_timeout,
+            total: settings.total_timeout,
+        },
+        retries: settings.retries,
+        retry_wait: settings.retry_wait,
+        deadline: settings.request_deadline,
+        moderation_model: settings.moderation_model.clone(),
+        image_model: settings.image_model.clone(),
+        trusted_proxies: settings.trusted_proxies.clone(),
+    }
+}
+
+/// Opens the database; meanwhile somebody stands in. `None`: a signal came first.
+async fn open(
+    settings: &Settings,
+    listener: &TcpListener,
+    furnish: impl Furnish,
+    signals: &mut Signals,
+) -> Result<Option<Database>, Failed> {
+    let mut opening = std::pin::pin!(opening::database(settings, furnish));
+    if let Ok(opened) = timeout(OPENS_AT_ONCE, &mut opening).await {
+        return Ok(Some(opened?));
+    }
+    let standing_in = listeners::standing_in(listener.try_clone()?)?;
+    let handle = standing_in.handle();
+    let standing_in = actix_web::rt::spawn(standing_in);
+    let opened = tokio::select! {
+        opened = opening => Some(opened?),
+        _ = signals.next() => None,
+    };
+    // Whoever it is answering is answered; it keeps no connection, so this takes no time.
+    drop(handle.stop(true));
+    drop(standing_in);
+    Ok(opened)
+}
+
+/// Lets requests end: the listener stays open for a moment, so that load balancers see `/readyz` first.
+async fn drain(settings: &Settings, server: ServerHandle, signal: Signal, signals: &mut Signals) {
+    let deadline = Instant::now() + settings.drain_timeout;
+    let delay = match signal {
+        Signal::Terminate => settings.drain_delay.min(settings.drain_timeout),
+        Signal::Interrupt => Duration::ZERO,
+    };
+    info!(signal = signal.name(), timeout_s = settings.drain_timeout.as_secs_f64(); "draining");
+    let ended = async {
+        sleep(delay).await;
+        server.stop(true).await;
+    };
+    let cut = tokio::select! {
+        () = ended => return,
+        () = sleep_until(deadline) => "requests were still in flight at the end of the drain timeout",
+        _ = signals.next() => "a second signal came",
+    };
+    warn!(reason = cut; "connections are cut");
+    // Not graceful this time.
+    let _ = timeout(Duration::from_secs(1), server.stop(false)).await;
+}
+
+/// An actor that is gone never comes back: the process must not limp on without it.
+async fn watch(routing: Routing) {
+    loop {
+        sleep(WATCH_EVERY).await;
+        if !routing.is_alive() {
+            error!("an actor is gone, so the process ends");
+            std::process::exit(EXIT_ACTOR_GONE);
+        }
+    }
+}

@@ -24,7 +24,8 @@ use crate::routing::ids::{GroupName, ModelName};
 use crate::routing::lookups::{Bounds, Lookups, Overloaded};
 use crate::store::connect::Database;
 use crate::store::error::StoreError;
-use crate::store::key_hash::KeyHash;
+/// What a token is asked for by, so that who asks need not know the store.
+pub use crate::store::key_hash::KeyHash;
 use crate::store::tokens::{self, TokenId, TokenRow, TokenStatus};
 
 /// Good tokens remembered; each takes a few hundred bytes.

@@ -1,1 +1,265 @@
+//! One request's way upstream and back: who asks, for what, at which channel, and what comes of it.
 //!
+//! `admit` → `body` → `request` → (`failover` → router → `attempt`)* → `stream` → `passing`
+
+/// Bounds, budgets and timeouts.
+pub mod options;
+/// What the client asked for.
+pub mod request;
+/// A request's body within its bound.
+pub mod body;
+/// Which attempt comes next, or none.
+pub mod failover;
+/// Status, words and transport to outcome.
+pub mod classify;
+/// Why there is no answer.
+pub mod refusal;
+/// What goes back to the client.
+pub mod answer;
+/// When the client has gone.
+pub mod client_gone;
+/// What the relay counts.
+pub mod counters;
+
+mod admit;
+mod attempt;
+mod decode;
+mod models;
+mod passing;
+mod prepare;
+mod record;
+mod rooms;
+mod stream;
+mod upstream;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::Stream;
+use http::StatusCode;
+
+pub use options::{RelayOptions, Timeouts};
+pub use prepare::provider_traits;
+
+use self::answer::{Answer, Body};
+use self::attempt::{Failure, attempt};
+use self::body::BrokenOff;
+use self::client_gone::ClientGone;
+use self::failover::{Budget, Failover, Step};
+use self::record::Record;
+use self::request::{Caller, Head, Request};
+use self::rooms::to_routing;
+use crate::actors::Routing;
+use crate::actors::lease::Lease;
+use crate::actors::tokens::Token;
+use crate::protocol::{Endpoint, ErrorAnswer};
+use crate::routing::ids::ModelName;
+use crate::routing::outcome::Outcome;
+use crate::routing::pick::Question;
+use crate::routing::refusal::Refusal;
+
+/// The relay, cloned into every web worker.
+#[derive(Clone)]
+pub struct Relay {
+    routing: Routing,
+    options: Arc<RelayOptions>,
+}
+
+impl Relay {
+    pub fn new(routing: Routing, options: RelayOptions) -> Relay {
+        Relay {
+            routing,
+            options: Arc::new(options),
+        }
+    }
+
+    /// Brings a request to an upstream and its answer back. `watch` makes of the payload, once it is read, what tells
+    /// that the client has gone.
+    pub async fn answer<P>(&self, head: Head, mut payload: P, watch: impl FnOnce(P) -> ClientGone) -> Answer
+    where
+        P: Stream<Item = Result<Bytes, BrokenOff>> + Unpin,
+    {
+        let protocol = head.endpoint.protocol();
+        let request_id = head.caller.request_id.clone();
+        let mut record = Record::new(&request_id, &head.caller.headers, head.endpoint);
+        let refuse = |error, gone, record| {
+            passing::watched(refusal::answer(error, protocol, &request_id), gone, record)
+        };
+        let request = match self.read(head, &mut payload, &mut record).await {
+            Ok(request) => request,
+            Err(error) => return refuse(error, ClientGone::never(), record),
+        };
+        let mut gone = watch(payload);
+        let served = tokio::select! {
+            biased;
+            served = self.serve(&request, &mut record) => served,
+            () = gone.wait() => return nobody_there(),
+        };
+        match served {
+            Ok(answer) => passing::watched(answer, gone, record),
+            Err(Unserved {
+                error,
+                attempts: None,
+            }) => refuse(error, gone, record),
+            Err(Unserved {
+                error,
+                attempts: Some(told),
+            }) => {
+                let mut answer = refusal::answer(error, protocol, &request_id);
+                told.onto(&mut answer);
+                passing::watched(answer, gone, record)
+            }
+        }
+    }
+
+    async fn admit(&self, caller: &Caller) -> Result<Arc<Token>, ErrorAnswer> {
+        let address = admit::client_address(caller.peer, &caller.headers, &self.options.trusted_proxies);
+        admit::admit(&self.routing, &caller.headers, caller.query.as_deref(), address).await
+    }
+
+    /// The token comes first: nobody unknown makes us read a body.
+    async fn read<P>(&self, head: Head, payload: &mut P, record: &mut Record) -> Result<Request, ErrorAnswer>
+    where
+        P: Stream<Item = Result<Bytes, BrokenOff>> + Unpin,
+    {
+        let token = self.admit(&head.caller).await?;
+        record.token = Some(token.id.0);
+        record.model.clone_from(&head.path_model);
+        let body = body::read(payload, &head.caller.headers, self.options.max_body).await?;
+        let default_model = self.default_model(head.endpoint);
+        let request = Request::read(head, token, body, default_model)?;
+        record.model = Some(request.model.clone());
+        record.stream = request.asked.is_stream();
+        Ok(request)
+    }
+
+    fn default_model(&self, endpoint: Endpoint) -> Option<&str> {
+        match endpoint {
+            Endpoint::Moderations => Some(&self.options.moderation_model),
+            Endpoint::ImagesGenerations | Endpoint::ImagesEdits | Endpoint::ImagesVariations => {
+                Some(&self.options.image_model)
+            }
+            _ => endpoint.default_model(),
+        }
+    }
+
+    /// Attempts until one answers or nothing is left to try.
+    async fn serve(&self, request: &Request, record: &mut Record) -> Result<Answer, Unserved> {
+        let mut failover = Failover::new(Budget {
+            retries: self.options.retries,
+            deadline: Instant::now() + self.options.deadline,
+        });
+        let mut last: Option<(Attempts, Failure)> = None;
+        loop {
+            let lease = match self.routing.pick(question(request, &failover)).await {
+                Ok(lease) => lease,
+                Err(refusal) => match (failover.refused(&refusal), last) {
+                    (Step::Pick, kept) => {
+                        last = kept;
+                        continue;
+                    }
+                    (Step::End, Some(last)) => return last_word(last),
+                    (Step::End, None) => return Err(Unserved::by_router(&refusal, &request.model)),
+                },
+            };
+            failover.begins();
+            let told = Attempts::new(&lease, &request.model, &failover);
+            record.channel = Some(lease.channel().id);
+            record.attempts = failover.attempts();
+            let (channel, key) = (lease.channel().id, lease.key().map(|key| key.id));
+            let timeouts = self
+                .options
+                .timeouts
+                .overridden_by(&lease.channel().spec.settings.timeouts);
+            match attempt(request, lease, timeouts, failover.deadline().into()).await {
+                Ok(mut answer) => {
+                    told.onto(&mut answer);
+                    return Ok(answer);
+                }
+                Err(failure) => match failover.failed(channel, key, &failure.outcome, Instant::now()) {
+                    Step::Pick => last = Some((told, failure)),
+                    Step::End => return last_word((told, failure)),
+                },
+            }
+        }
+    }
+}
+
+fn question(request: &Request, failover: &Failover) -> Question {
+    Question {
+        groups: Arc::clone(&request.token.groups),
+        model: ModelName::new(&request.model),
+        protocol: to_routing(request.head.endpoint.protocol()),
+        tried: failover.tried().clone(),
+        affinity: None,
+        cooling: failover.cooling(),
+    }
+}
+
+/// No answer but an error of our own.
+struct Unserved {
+    error: ErrorAnswer,
+    /// What was tried, if anything.
+    attempts: Option<Attempts>,
+}
+
+impl Unserved {
+    fn by_router(refusal: &Refusal, model: &str) -> Unserved {
+        Unserved {
+            error: refusal::of_router(refusal, model),
+            attempts: None,
+        }
+    }
+}
+
+/// What an answer tells of the attempts behind it.
+struct Attempts {
+    channel: String,
+    model: String,
+    count: u32,
+}
+
+impl Attempts {
+    fn new(lease: &Lease, model: &str, failover: &Failover) -> Attempts {
+        Attempts {
+            channel: lease.channel().id.to_string(),
+            model: model.to_owned(),
+            count: failover.attempts(),
+        }
+    }
+
+    fn onto(&self, answer: &mut Answer) {
+        answer.set("x-pointsman-channel", &self.channel);
+        answer.set("x-pointsman-model", &self.model);
+        answer.set("x-pointsman-attempts", &self.count.to_string());
+    }
+}
+
+/// The last upstream's own error, in the protocol that both sides speak; ours where it left none (R4).
+fn last_word((told, failure): (Attempts, Failure)) -> Result<Answer, Unserved> {
+    let Some(said) = failure.said else {
+        return Err(Unserved {
+            error: refusal::of_attempt(&failure.outcome),
+            attempts: Some(told),
+        });
+    };
+    let mut answer = said.into_answer();
+    told.onto(&mut answer);
+    match failure.outcome {
+        Outcome::NotHere(_) | Outcome::TooLong | Outcome::Filtered | Outcome::BadRequest => {
+            refusal::forbid_repeat(&mut answer);
+        }
+        _ => {}
+    }
+    Ok(answer)
+}
+
+/// Nobody reads it.
+fn nobody_there() -> Answer {
+    Answer {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        headers: http::HeaderMap::new(),
+        body: Body::Whole(Bytes::new()),
+    }
+}

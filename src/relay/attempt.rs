@@ -1,0 +1,446 @@
+//! One try of one request at one channel with one key.
+//!
+//! Ends with an answer that can be passed on, or with a [`Failure`] of which the client has not seen a byte, so that
+//! another channel can be asked.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
+use log::{debug, warn};
+use tokio::time::{Instant, timeout_at};
+
+use super::answer::{Answer, Body};
+use super::classify::{self, Place, Transport};
+use super::counters;
+use super::decode::{Incoming, incoming};
+use super::options::Timeouts;
+use super::prepare::{Unfit, prepare};
+use super::request::Request;
+use super::stream::{self, Events, Pace};
+use super::upstream;
+use crate::actors::lease::Lease;
+use crate::protocol::headers::{AnswerBody, downstream_headers};
+use crate::protocol::retry_after::retry_after;
+use crate::protocol::stream::Shape;
+use crate::protocol::upstream_error::{UpstreamError, error_in_200, read_error};
+use crate::protocol::upstream_url::BadUrl;
+use crate::routing::outcome::{Breakage, Lack, Outcome};
+
+/// An answer up to this is held whole before it is passed on, so that a cut one fails over.
+const MAX_HELD_BYTES: usize = 1024 * 1024;
+/// An error that takes longer to be told is judged by what has come of it.
+const ERROR_BODY_WITHIN: Duration = Duration::from_secs(10);
+
+/// An attempt without an answer.
+pub struct Failure {
+    pub outcome: Outcome,
+    /// What the upstream answered, if it may go to the client.
+    pub said: Option<Said>,
+}
+
+/// An upstream's own error.
+pub struct Said {
+    pub status: StatusCode,
+    headers: HeaderMap,
+    body: AnswerBody,
+    bytes: Bytes,
+}
+
+impl Said {
+    pub fn into_answer(self) -> Answer {
+        Answer {
+            status: self.status,
+            headers: downstream_headers(&self.headers, self.body),
+            body: Body::Whole(self.bytes),
+        }
+    }
+}
+
+/// An attempt under way: its lease, and what is logged of it. Dropped without an end, the client has gone.
+pub struct Running {
+    lease: Option<Lease>,
+    request_id: String,
+    began: Instant,
+}
+
+impl Running {
+    /// The answer has begun: what the lease probed is well again.
+    pub fn first_event(&self) {
+        if let Some(lease) = &self.lease {
+            lease.first_event();
+        }
+    }
+
+    /// How it ended; told once to health, counters and log.
+    pub fn end(&mut self, outcome: &Outcome) {
+        let Some(lease) = self.lease.take() else { return };
+        self.tell(&lease, outcome);
+        lease.report(outcome.clone());
+    }
+
+    fn tell(&self, lease: &Lease, outcome: &Outcome) {
+        counters::ATTEMPTS.with_label_values(&[outcome.word()]).inc();
+        let request_id = &self.request_id;
+        let channel = lease.channel().id;
+        let key = lease.key().map_or("", |key| &*key.spec.hint);
+        let ms = self.began.elapsed().as_millis() as u64;
+        let word = outcome.word();
+        match outcome {
+            Outcome::Ok | Outcome::Gone => {
+                debug!(request_id:%, channel:%, key, outcome = word, ms; "attempt ended");
+            }
+            Outcome::Broken(breakage) => {
+                warn!(request_id:%, channel:%, key, outcome = word, breakage:?, ms; "attempt failed");
+            }
+            Outcome::Refused { reason } => {
+                warn!(request_id:%, channel:%, key, outcome = word, reason:%, ms; "attempt failed");
+            }
+            _ => warn!(request_id:%, channel:%, key, outcome = word, ms; "attempt failed"),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end(&Outcome::Gone);
+    }
+}
+
+/// Tries once. `deadline` is the request's: an attempt that has not answered by then ends.
+pub async fn attempt(
+    request: &Request,
+    lease: Lease,
+    timeouts: Timeouts,
+    deadline: Instant,
+) -> Result<Answer, Failure> {
+    let mut attempt = Attempt {
+        request,
+        timeouts,
+        deadline,
+        running: Running {
+            request_id: request.head.caller.request_id.clone(),
+            lease: Some(lease),
+            began: Instant::now(),
+        },
+    };
+    match attempt.send().await {
+        Ok(response) => attempt.read(response).await,
+        Err(outcome) => Err(attempt.failed(outcome, None)),
+    }
+}
+
+struct Attempt<'a> {
+    request: &'a Request,
+    timeouts: Timeouts,
+    deadline: Instant,
+    running: Running,
+}
+
+impl Attempt<'_> {
+    fn within(&self, limit: Duration) -> Instant {
+        (self.running.began + limit).min(self.deadline)
+    }
+
+    fn asks_for_stream(&self) -> bool {
+        self.request.asked.is_stream()
+    }
+
+    async fn send(&self) -> Result<reqwest::Response, Outcome> {
+        // Only an end takes the lease away, and this comes before any.
+        let Some(lease) = &self.running.lease else {
+            return Err(Outcome::Gone);
+        };
+        let channel = lease.channel();
+        let prepared = prepare(self.request, lease).map_err(|unfit| {
+            warn!(channel:% = channel.id, reason:% = unfit; "channel cannot be asked");
+            of_unfit(&unfit)
+        })?;
+        let proxy = channel.spec.settings.proxy.as_deref();
+        let client = upstream::client(proxy, self.timeouts.connect).map_err(|reason| {
+            warn!(channel:% = channel.id, reason:%; "channel cannot be asked");
+            Outcome::Broken(Breakage::Connect)
+        })?;
+        let limit = if self.asks_for_stream() {
+            self.timeouts.first_byte
+        } else {
+            self.timeouts.total
+        };
+        match timeout_at(self.within(limit), client.execute(prepared)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(classify::of_transport(upstream::transport(&error))),
+            Err(_) => Err(Outcome::Silent),
+        }
+    }
+
+    async fn read(self, response: reqwest::Response) -> Result<Answer, Failure> {
+        let status = response.status();
+        let headers = response.headers().clone();
+        let body = incoming(response);
+        if !status.is_success() {
+            return Err(self.read_failure(status, headers, body).await);
+        }
+        let is_events = is_of_type(&headers, "text/event-stream");
+        let shape = Shape::of(
+            self.request.head.endpoint,
+            self.request.head.caller.query.as_deref(),
+        );
+        match (self.asks_for_stream(), is_events, shape) {
+            (true, false, Shape::Raw) => self.pass(status, headers, body).await,
+            (true, true, shape) if shape != Shape::Raw => self.events(status, headers, body, shape).await,
+            // Speech and transcripts stream without being asked in a way that shows in the body.
+            (false, true, Shape::OtherSse) => self.events(status, headers, body, Shape::OtherSse).await,
+            (true, true, _) => self.pass(status, headers, body).await,
+            _ => self.plain(status, headers, body).await,
+        }
+    }
+
+    async fn read_failure(mut self, status: StatusCode, headers: HeaderMap, mut body: Incoming) -> Failure {
+        let until = (Instant::now() + ERROR_BODY_WITHIN).min(self.deadline);
+        let mut held = Held::default();
+        while let Ok(Some(Ok(chunk))) = timeout_at(until, body.chunks.next()).await {
+            held.push(chunk);
+            if held.len > MAX_HELD_BYTES {
+                break;
+            }
+        }
+        let bytes = held.whole();
+        let error = read_error(status.as_u16(), &bytes);
+        let wait = retry_after(&headers, Some(&error), SystemTime::now());
+        let outcome = classify::of_error(&error, Place::Status(status.as_u16()), wait);
+        let said = Said {
+            status,
+            headers,
+            body: body.body,
+            bytes,
+        };
+        let said = may_be_passed_on(&outcome, status).then_some(said);
+        self.failed(outcome, said)
+    }
+
+    /// An error inside a 200, or as the first event of a stream.
+    fn failed_inside(
+        &mut self,
+        error: &UpstreamError,
+        headers: HeaderMap,
+        body: AnswerBody,
+        bytes: Bytes,
+    ) -> Failure {
+        let wait = retry_after(&headers, Some(error), SystemTime::now());
+        let outcome = classify::of_error(error, Place::InAnswer, wait);
+        let said = StatusCode::from_u16(classify::status_of(&outcome))
+            .ok()
+            .map(|status| Said {
+                status,
+                headers,
+                body,
+                bytes,
+            });
+        let said = said.filter(|said| may_be_passed_on(&outcome, said.status));
+        self.failed(outcome, said)
+    }
+
+    fn failed(&mut self, outcome: Outcome, said: Option<Said>) -> Failure {
+        self.running.end(&outcome);
+        Failure { outcome, said }
+    }
+
+    fn failed_on_the_way(&mut self, transport: Transport) -> Failure {
+        self.failed(classify::of_transport(transport), None)
+    }
+
+    /// A plain answer: held whole as far as it is small enough, and read for an error inside.
+    async fn plain(
+        mut self,
+        status: StatusCode,
+        headers: HeaderMap,
+        mut body: Incoming,
+    ) -> Result<Answer, Failure> {
+        let until = self.within(self.timeouts.total);
+        let holds = self.request.head.endpoint.answers_json() || is_of_type(&headers, "application/json");
+        let bound = if holds { MAX_HELD_BYTES } else { 0 };
+        let mut held = Held::default();
+        while held.len <= bound {
+            match timeout_at(until, body.chunks.next()).await {
+                Ok(Some(Ok(chunk))) => held.push(chunk),
+                Ok(Some(Err(transport))) => return Err(self.failed_on_the_way(transport)),
+                Ok(None) => return self.whole(status, headers, body.body, held.whole()),
+                Err(_) => return Err(self.failed_on_the_way(Transport::Silent)),
+            }
+        }
+        self.running.first_event();
+        let pace = stream::RawPace::Until(until);
+        Ok(passed(status, &headers, body, held.chunks, pace, self.running))
+    }
+
+    fn whole(
+        mut self,
+        status: StatusCode,
+        headers: HeaderMap,
+        body: AnswerBody,
+        bytes: Bytes,
+    ) -> Result<Answer, Failure> {
+        if let Some(error) = error_in_200(self.request.head.endpoint, &bytes) {
+            return Err(self.failed_inside(&error, headers, body, bytes));
+        }
+        self.running.end(&Outcome::Ok);
+        Ok(Answer {
+            status,
+            headers: downstream_headers(&headers, body),
+            body: Body::Whole(bytes),
+        })
+    }
+
+    /// A stream whose events are none of ours to read: passed on from its first byte.
+    async fn pass(
+        mut self,
+        status: StatusCode,
+        headers: HeaderMap,
+        mut body: Incoming,
+    ) -> Result<Answer, Failure> {
+        let limit = self
+            .timeouts
+            .first_token
+            .unwrap_or(self.timeouts.idle_before_text);
+        let first = match timeout_at(self.within(limit), body.chunks.next()).await {
+            Ok(Some(Ok(chunk))) => chunk,
+            Ok(Some(Err(transport))) => return Err(self.failed_on_the_way(transport)),
+            Ok(None) => return Err(self.failed_on_the_way(Transport::Cut)),
+            Err(_) => return Err(self.failed_on_the_way(Transport::Silent)),
+        };
+        self.running.first_event();
+        let pace = stream::RawPace::Silence(self.timeouts.idle_before_text);
+        Ok(passed(status, &headers, body, vec![first], pace, self.running))
+    }
+
+    /// A stream of events, held until the first that is real.
+    async fn events(
+        mut self,
+        status: StatusCode,
+        headers: HeaderMap,
+        body: Incoming,
+        shape: Shape,
+    ) -> Result<Answer, Failure> {
+        let kind = body.body;
+        let pace = Pace {
+            before_text: self.timeouts.idle_before_text,
+            after_text: self.timeouts.idle,
+        };
+        let mut events = Events::new(body.chunks, shape, &self.request.asked, pace);
+        let first_token = self
+            .timeouts
+            .first_token
+            .map_or(self.deadline, |limit| self.within(limit));
+        let opening = match timeout_at(first_token, stream::opening(&mut events)).await {
+            Ok(opening) => opening,
+            Err(_) => return Err(self.failed_on_the_way(Transport::Silent)),
+        };
+        match opening {
+            Ok(opening) => {
+                self.running.first_event();
+                Ok(Answer {
+                    status,
+                    headers: without_length(downstream_headers(&headers, kind)),
+                    body: Body::Passing {
+                        length: None,
+                        chunks: stream::pass_events(events, opening, self.running),
+                    },
+                })
+            }
+            Err(stream::NoOpening::Failed(transport)) => Err(self.failed_on_the_way(transport)),
+            Err(stream::NoOpening::Error { error, data }) => {
+                let mut headers = headers;
+                headers.insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+                Err(self.failed_inside(&error, headers, AnswerBody::Changed, data))
+            }
+        }
+    }
+}
+
+fn passed(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: Incoming,
+    held: Vec<Bytes>,
+    pace: stream::RawPace,
+    running: Running,
+) -> Answer {
+    let length = match body.body {
+        AnswerBody::AsSent => headers
+            .get(CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse().ok()),
+        AnswerBody::Changed => None,
+    };
+    Answer {
+        status,
+        headers: downstream_headers(headers, body.body),
+        body: Body::Passing {
+            length,
+            chunks: stream::pass_raw(body.chunks, held, pace, running),
+        },
+    }
+}
+
+/// Events may be dropped or added, so no length holds.
+fn without_length(mut headers: HeaderMap) -> HeaderMap {
+    headers.remove(CONTENT_LENGTH);
+    headers
+}
+
+fn is_of_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let value = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("");
+    value
+        .split(';')
+        .next()
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case(wanted))
+}
+
+/// R4: a 401 or 403 always speaks of the client's own token, so neither the upstream's word on our account nor a
+/// firewall's page goes on; and no redirect sends a client and its token elsewhere.
+fn may_be_passed_on(outcome: &Outcome, status: StatusCode) -> bool {
+    match outcome {
+        Outcome::Refused { .. } => false,
+        Outcome::Broken(_) => status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT,
+        _ => !status.is_redirection(),
+    }
+}
+
+fn of_unfit(unfit: &Unfit) -> Outcome {
+    match unfit {
+        // This name cannot be asked for here; others can.
+        Unfit::Url(BadUrl::Model) => Outcome::NotHere(Lack::Model),
+        Unfit::Provider | Unfit::Url(_) | Unfit::Header(_) | Unfit::Param(_) => {
+            Outcome::Broken(Breakage::Connect)
+        }
+    }
+}
+
+/// Chunks held back. One alone is not copied.
+#[derive(Default)]
+struct Held {
+    chunks: Vec<Bytes>,
+    len: usize,
+}
+
+impl Held {
+    fn push(&mut self, chunk: Bytes) {
+        self.len += chunk.len();
+        self.chunks.push(chunk);
+    }
+
+    fn whole(mut self) -> Bytes {
+        if self.chunks.len() == 1 {
+            return self.chunks.swap_remove(0);
+        }
+        let mut whole = BytesMut::with_capacity(self.len);
+        self.chunks
+            .iter()
+            .for_each(|chunk| whole.extend_from_slice(chunk));
+        whole.freeze()
+    }
+}

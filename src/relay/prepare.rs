@@ -1,0 +1,119 @@
+//! The client's request as one channel wants it: URL, headers, body.
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use super::request::Request;
+use super::rooms::to_routing;
+use crate::actors::lease::Lease;
+use crate::protocol::headers::{BadHeader, upstream_headers};
+use crate::protocol::providers::{self, Provider};
+use crate::protocol::request::{BadRequest, apply_param_override, is_multipart};
+use crate::protocol::upstream_url::{Address, BadUrl, upstream_url};
+use crate::routing::rows::ChannelSpec;
+
+/// Why a channel cannot be asked: its definition is at fault. Never quotes a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    #[error("provider is not known")]
+    Provider,
+    #[error("{0}")]
+    Url(#[from] BadUrl),
+    #[error("header_override or key: {0}")]
+    Header(#[from] BadHeader),
+    #[error("param_override: {0}")]
+    Param(#[from] BadRequest),
+}
+
+/// The request to send.
+pub fn prepare(request: &Request, lease: &Lease) -> Result<reqwest::Request, Unfit> {
+    let spec = &lease.channel().spec;
+    let provider = providers::provider(&spec.provider).ok_or(Unfit::Provider)?;
+    let model = spec
+        .model_mapping
+        .get(&request.model)
+        .map_or(request.model.as_str(), String::as_str);
+    let url = upstream_url(
+        &address(spec, provider, request),
+        request.head.endpoint,
+        model,
+        request.head.version,
+        request.query.as_deref(),
+    )?;
+    let protocol = request.head.endpoint.protocol();
+    let key = lease
+        .key()
+        .map(|key| (provider.key_header(protocol), key.spec.secret.reveal()));
+    let over = header_override(spec);
+    let mut prepared = reqwest::Request::new(http::Method::POST, url);
+    *prepared.headers_mut() = upstream_headers(&request.head.caller.headers, protocol, key, &over)?;
+    *prepared.body_mut() = Some(body(request, spec, model)?.into());
+    Ok(prepared)
+}
+
+fn address<'a>(spec: &'a ChannelSpec, provider: &'static Provider, request: &Request) -> Address<'a> {
+    let protocol = to_routing(request.head.endpoint.protocol());
+    Address {
+        provider,
+        base_url: spec.base_url.as_deref(),
+        protocol_base_url: spec.settings.base_urls.get(&protocol).map(String::as_str),
+        api_version: spec.settings.api_version.as_deref(),
+    }
+}
+
+/// In the form in which the override is read: `null` takes a header away.
+fn header_override(spec: &ChannelSpec) -> Map<String, Value> {
+    let entry = |(name, value): (&String, &Option<String>)| (name.clone(), value.clone().into());
+    spec.header_override.iter().map(entry).collect()
+}
+
+/// The very bytes that the client sent, unless something changes them.
+fn body(request: &Request, spec: &ChannelSpec, model: &str) -> Result<Bytes, Unfit> {
+    let body = request.asked.with_model(&request.body, model);
+    let content_type = request.head.caller.headers.get(http::header::CONTENT_TYPE);
+    let is_form = content_type
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(is_multipart);
+    if is_form || spec.param_override.is_empty() {
+        return Ok(body);
+    }
+    Ok(apply_param_override(&body, &spec.param_override)?)
+}
+
+/// What the store must know of a provider.
+pub fn provider_traits(name: &str) -> Option<crate::routing::rows::ProviderTraits> {
+    let provider = providers::provider(name)?;
+    Some(crate::routing::rows::ProviderTraits {
+        protocols: provider
+            .speaks
+            .iter()
+            .map(|spoken| to_routing(spoken.protocol))
+            .collect(),
+        needs_key: provider.needs_key,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Protocol;
+    use crate::relay::rooms::of_protocol;
+
+    #[test]
+    fn every_provider_has_its_traits() {
+        for provider in providers::all() {
+            let traits = provider_traits(provider.name).unwrap();
+            assert_eq!(traits.needs_key, provider.needs_key, "{}", provider.name);
+            let spoken: Vec<_> = traits.protocols.iter().map(of_protocol).collect();
+            for protocol in Protocol::ALL {
+                assert_eq!(
+                    spoken.contains(&protocol),
+                    provider.speaks(protocol),
+                    "{}",
+                    provider.name
+                );
+            }
+        }
+        assert!(provider_traits("nobody").is_none());
+    }
+}

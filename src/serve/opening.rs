@@ -1,0 +1,116 @@
+//! The database, opened however long it takes, and the operator's token in it.
+
+use std::time::Duration;
+
+use log::{info, warn};
+use tokio::runtime::Handle;
+use tokio::time::sleep;
+
+use crate::config::Settings;
+use crate::relay::provider_traits;
+use crate::routing::rows::Secret;
+use crate::store::admin_tokens;
+use crate::store::change_status::ChangeError;
+use crate::store::connect::{Database, Options};
+use crate::store::error::StoreError;
+use crate::store::key_hash::KeyHash;
+use crate::web::new_secret;
+
+/// A database that just starts deserves a quick second try; one that is away is not to be hammered.
+const AGAIN_FIRST: Duration = Duration::from_millis(250);
+const AGAIN_LONGEST: Duration = Duration::from_secs(5);
+
+/// Puts into the database what must be there before anything else uses it.
+pub trait Furnish: AsyncFnOnce(&Database) -> Result<(), StoreError> {}
+
+impl<F: AsyncFnOnce(&Database) -> Result<(), StoreError>> Furnish for F {}
+
+/// Nothing but what is there.
+pub async fn as_it_is(_: &Database) -> Result<(), StoreError> {
+    Ok(())
+}
+
+/// Opens the database, again and again while it is away; any other error is final.
+pub async fn database(settings: &Settings, furnish: impl Furnish) -> Result<Database, StoreError> {
+    let mut options = Options::new(provider_traits, Handle::current());
+    options.lookup_connections = settings.lookup_connections;
+    options.lookup_deadline = settings.lookup_timeout;
+    options.admin_deadline = settings.admin_timeout;
+    let database =
+        persistently(async || Database::open(&settings.database_url, options.clone()).await).await?;
+    match &settings.admin_token {
+        Some(token) => given(&database, token).await?,
+        None => made(&database).await?,
+    }
+    furnish(&database).await?;
+    Ok(database)
+}
+
+async fn given(database: &Database, token: &Secret) -> Result<(), StoreError> {
+    let hash = KeyHash::of(token.reveal());
+    persistently(async || {
+        let ensured = admin_tokens::ensure(database, "configured", hash, "admin").await;
+        ensured.map_err(of_change)
+    })
+    .await
+}
+
+/// Of two nodes that start at once one makes it, and only that one prints it.
+async fn made(database: &Database) -> Result<(), StoreError> {
+    let token = new_secret("pm-");
+    let hash = KeyHash::of(&token);
+    let made = async || {
+        let inserted = admin_tokens::insert_if_none(database, "first", hash, "admin").await;
+        Ok(match inserted.map_err(of_change)? {
+            true => true,
+            // An earlier try may have done it whose commit was not confirmed.
+            false => admin_tokens::find_by_hash(database, hash).await?.is_some(),
+        })
+    };
+    if persistently(made).await? {
+        println!("admin token (shown this once; kept hashed): {token}");
+        info!("an admin token was made and printed on stdout");
+    }
+    Ok(())
+}
+
+async fn persistently<T>(mut question: impl AsyncFnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let mut wait = AGAIN_FIRST;
+    loop {
+        match question().await {
+            Err(error) if is_away(&error) => {
+                warn!(error:% = error, again_ms = wait.as_millis() as u64; "the database cannot be reached yet");
+                sleep(wait).await;
+                wait = (wait * 2).min(AGAIN_LONGEST);
+            }
+            answered => return answered,
+        }
+    }
+}
+
+fn of_change(error: ChangeError) -> StoreError {
+    match error {
+        ChangeError::NotDone(error) | ChangeError::Unknown(error) => error,
+        ChangeError::NotFound | ChangeError::NoEnabledKey | ChangeError::Superseded => {
+            StoreError::Internal(error.to_string())
+        }
+    }
+}
+
+/// Whether it may well answer later: gone, starting, stopping, or full.
+fn is_away(error: &StoreError) -> bool {
+    match error {
+        StoreError::Unavailable(_) | StoreError::TimedOut => true,
+        StoreError::Database { code, .. } => {
+            // PostgreSQL: class 08 connection, 57P0x shutting down or starting, 53300 too many connections.
+            // MySQL: 1040 and 1203 too many connections, 1053 shutting down.
+            code.starts_with("08")
+                || matches!(
+                    code.as_str(),
+                    "57P01" | "57P02" | "57P03" | "53300" | "1040" | "1203" | "1053"
+                )
+                || error.is_worth_a_repeat()
+        }
+        StoreError::Url(_) | StoreError::BadRow(_) | StoreError::Internal(_) => false,
+    }
+}
