@@ -55,7 +55,6 @@ use crate::actors::lease::Lease;
 use crate::actors::tokens::Token;
 use crate::protocol::{Endpoint, ErrorAnswer};
 use crate::routing::ids::ModelName;
-use crate::routing::outcome::Outcome;
 use crate::routing::pick::Question;
 use crate::routing::refusal::Refusal;
 
@@ -246,11 +245,8 @@ fn last_word((told, failure): (Attempts, Failure)) -> Result<Answer, Unserved> {
     };
     let mut answer = said.into_answer();
     told.onto(&mut answer);
-    match failure.outcome {
-        Outcome::NotHere(_) | Outcome::TooLong | Outcome::Filtered | Outcome::BadRequest => {
-            refusal::forbid_repeat(&mut answer);
-        }
-        _ => {}
+    if refusal::is_final(&failure.outcome) {
+        refusal::forbid_repeat(&mut answer);
     }
     Ok(answer)
 }
