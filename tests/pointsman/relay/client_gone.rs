@@ -84,8 +84,12 @@ fn answers(faults: &str) -> bool {
 async fn http1_closed() {
     for faults in WHILE {
         for body in [streamed(), chat_body(MODEL)] {
-            let stage = Stage::new(Kind::Sqlite).channel("a", ordered(faults)).await;
             let is_stream = body["stream"] == json!(true);
+            if !is_stream && faults.starts_with("tokens") {
+                // A plain answer knows no pauses: it would be there before its client has gone.
+                continue;
+            }
+            let stage = Stage::new(Kind::Sqlite).channel("a", ordered(faults)).await;
             drop(raw_request(&stage, &body, is_stream && answers(faults)).await);
             ends(&stage, faults).await;
         }
