@@ -81,14 +81,15 @@ mod tests {
     #[test]
     fn an_event_is_one_line() {
         let check = |message: &str, pairs: &[(&str, &str)], line: &str| {
-            let record = Record::builder()
+            let mut record = Record::builder();
+            record
                 .level(log::Level::Warn)
                 .target("pointsman")
-                .args(format_args!("{message}"))
-                .key_values(&pairs)
-                .build()
-                .clone();
-            assert_eq!(Line(&record).to_string(), line);
+                .key_values(&pairs);
+            assert_eq!(
+                Line(&record.args(format_args!("{message}")).build()).to_string(),
+                line
+            );
         };
         check(
             "listening",

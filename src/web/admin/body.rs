@@ -88,27 +88,26 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     if body.is_empty() {
         return Err(ApiError::NotJson("the body is empty".to_owned()));
     }
+    // All of it first, so that what is no JSON is never told as a field that does not fit.
+    serde_json::from_slice::<IgnoredAny>(body).map_err(|error| malformed(&error))?;
     // A derived struct would take a list for an object.
-    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-    if first != Some(&b'{') {
-        serde_json::from_slice::<IgnoredAny>(body).map_err(|error| malformed(&error))?;
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
         return Err(ApiError::Invalid(vec![FieldError::new(
             "body",
             "must be an object",
         )]));
     }
     let mut json = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         misfit(&path, error.inner())
-    })?;
-    json.end().map_err(|error| malformed(&error))?;
-    Ok(value)
+    })
 }
 
 fn misfit(path: &str, error: &serde_json::Error) -> ApiError {
     match error.classify() {
         Category::Data => ApiError::Invalid(vec![field_error(path, &error.to_string())]),
+        // Too deep, or no UTF-8 in a string that was passed over before.
         Category::Syntax | Category::Eof | Category::Io => malformed(error),
     }
 }
@@ -127,17 +126,21 @@ fn malformed(error: &serde_json::Error) -> ApiError {
 fn field_error(path: &str, words: &str) -> FieldError {
     let words = words.rsplit_once(" at line ").map_or(words, |(words, _)| words);
     let path = if path == "." { "" } else { path };
-    let named = |prefix: &str| Some(words.strip_prefix(prefix)?.split('`').next()?.to_owned());
-    if let Some(name) = named("missing field `") {
+    // What is told of the object as a whole, by the name within it.
+    let within = |prefix: &str| {
+        let name = words.strip_prefix(prefix)?.split('`').next()?;
         let dot = if path.is_empty() { "" } else { "." };
-        return FieldError::new(format!("{path}{dot}{name}"), "is required");
+        Some(format!("{path}{dot}{name}"))
+    };
+    if let Some(field) = within("missing field `") {
+        return FieldError::new(field, "is required");
+    }
+    if let Some(field) = within("duplicate field `") {
+        return FieldError::new(field, "is given twice");
     }
     let field = if path.is_empty() { "body" } else { path };
     if words.starts_with("unknown field `") {
         return FieldError::new(field, "is no field that is known here");
-    }
-    if words.starts_with("duplicate field `") {
-        return FieldError::new(field, "is given twice");
     }
     match words.rsplit_once(", expected ") {
         Some((_, expected)) => FieldError::new(field, format!("must be {}", plainly(expected))),

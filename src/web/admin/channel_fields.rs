@@ -88,11 +88,12 @@ impl ChannelBody {
             }
         };
         let keys = secrets(&mut faults, &self.keys.take().flatten().unwrap_or_default());
+        faults.required("name", &self.name);
+        faults.required("provider", &self.provider);
         self.nulls_are_absent();
         let patch = self.checked(&mut faults);
-        let name = faults.required("name", patch.name.as_deref());
-        let provider = faults.required("provider", patch.provider.as_deref());
-        let mut new = NewChannel::new(name.unwrap_or_default(), provider.unwrap_or_default());
+        let named = |name: &Option<String>| name.clone().unwrap_or_default();
+        let mut new = NewChannel::new(&named(&patch.name), &named(&patch.provider));
         (new.status, new.keys) = (status, keys);
         new.groups = vec![GroupName::new("default")];
         overlay(&mut new, patch);
@@ -441,11 +442,11 @@ mod tests {
         };
         check(json!({}), &[]);
         check(json!({"name": null, "provider": null}), &["name", "provider"]);
-        check(json!({"name": "  "}), &["name", "name"]);
-        check(json!({"name": "x".repeat(256)}), &["name", "name"]);
+        check(json!({"name": "  "}), &["name"]);
+        check(json!({"name": "x".repeat(256)}), &["name"]);
         check(json!({"remark": "a\u{0}"}), &["remark"]);
         check(json!({"remark": "two\nlines"}), &[]);
-        check(json!({"provider": "opnai"}), &["provider", "provider"]);
+        check(json!({"provider": "opnai"}), &["provider"]);
         check(json!({"provider": "custom"}), &["base_url"]);
         check(
             json!({"provider": "custom", "base_url": "https://x.test/v1"}),

@@ -58,12 +58,11 @@ impl Faults {
         }
     }
 
-    /// The value of a field that must be given.
-    pub fn required<T>(&mut self, field: &str, value: Option<T>) -> Option<T> {
-        if value.is_none() {
+    /// A field that must be given; `null` is as absent.
+    pub fn required<T>(&mut self, field: &str, given: &Given<T>) {
+        if !matches!(given, Some(Some(_))) {
             self.add(field, "is required");
         }
-        value
     }
 
     /// A name: trimmed, not empty, on one line.

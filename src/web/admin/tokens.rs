@@ -160,6 +160,7 @@ async fn write_and_forget<T: Send + 'static>(
 impl TokenBody {
     fn into_new(mut self, key: &str) -> Result<NewToken, ApiError> {
         let mut faults = Faults::default();
+        faults.required("name", &self.name);
         for given in [&mut self.name, &mut self.expires_at] {
             if matches!(given, Some(None)) {
                 *given = None;
@@ -168,10 +169,9 @@ impl TokenBody {
         self.status = self.status.flatten().map(Some);
         self.groups = self.groups.flatten().map(Some);
         let patch = self.checked(&mut faults);
-        let name = faults.required("name", patch.name);
         faults.none()?;
         Ok(NewToken {
-            name: name.unwrap_or_default(),
+            name: patch.name.unwrap_or_default(),
             key_hash: KeyHash::of(key),
             hint: hint(key),
             status: patch.status.unwrap_or(TokenStatus::Enabled),

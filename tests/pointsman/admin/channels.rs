@@ -1,7 +1,6 @@
 //! `/api/channels`
 
 use super::{call, problem};
-use crate::databases::Kind;
 use crate::stage::Stage;
 use crate::upstream::works;
 use reqwest::Method;

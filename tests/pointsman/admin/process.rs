@@ -1,5 +1,6 @@
 //! How the process starts and stops.
 
+use super::problem;
 use crate::answer::Answer;
 use crate::databases::{Database, Kind};
 use crate::eventually::eventually;
@@ -48,7 +49,7 @@ async fn on_sigterm_a_stream_in_flight_ends_whole_and_the_exit_is_0() {
     })
     .await;
     // The listener is open for the moment, so new work is done.
-    let other = reqwest::Client::new();
+    let other = client();
     let late = other
         .post(format!("{}/v1/embeddings", stage.url()))
         .bearer_auth(stage.token())
@@ -130,7 +131,7 @@ async fn the_first_start_makes_an_admin_token_once() {
     ))
     .await;
     for token in [token.as_str(), ADMIN] {
-        let request = reqwest::Client::new()
+        let request = client()
             .get(format!("{}/api/routing", node.url()))
             .bearer_auth(token);
         Answer::to(request).await.expect(200);
@@ -180,13 +181,13 @@ on_each_database! {
         let folder = tempfile::tempdir().expect("a folder");
         server.kill9();
         let node = Node::start(&setup(database.url(), folder.path())).await;
-        let client = reqwest::Client::new();
+        let client = client();
         let get = async |path: &str| Answer::try_to(client.get(format!("{}{path}", node.url())).bearer_auth(ADMIN)).await;
         eventually(SOON, async || get("/livez").await.map_err(|error| error.to_string())?.with_status(200).map_err(|answer| format!("{answer:?}"))).await;
         assert_eq!(get("/readyz").await.expect("an answer").status, 503);
         let refused = get("/v1/models").await.expect("an answer").expect(503);
         assert_eq!(refused.code().as_deref(), Some("routing_unavailable"));
-        super::problem(&get("/api/routing").await.expect("an answer"), 503, "starting");
+        problem(&get("/api/routing").await.expect("an answer"), 503, "starting");
 
         server.start_again().await;
         eventually(SOON, async || get("/readyz").await.map_err(|error| error.to_string())?.with_status(200).map_err(|answer| format!("{answer:?}"))).await;
@@ -199,7 +200,7 @@ on_each_database! {
         let setup = setup(database.url(), folder.path());
         let (one, other) = tokio::join!(Node::start(&setup), Node::start(&setup));
         for node in [one, other] {
-            let client = reqwest::Client::new();
+            let client = client();
             eventually(SOON, async || {
                 let request = client.get(format!("{}/api/routing", node.url())).bearer_auth(ADMIN);
                 Answer::try_to(request).await.map_err(|error| error.to_string())?.with_status(200).map_err(|answer| format!("{answer:?}"))
@@ -244,6 +245,13 @@ async fn the_demo_s_curls_answer_as_they_stand() {
         );
     }
     assert_eq!(demo.interrupt().await.code(), Some(0));
+}
+
+/// Another client than the stage's, with connections of its own.
+fn client() -> reqwest::Client {
+    // Whoever was first has installed the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
 }
 
 const ADMIN: &str = "an-admin-token-of-ours";

@@ -1,7 +1,6 @@
 //! `PUT /api/channels/{id}/status`: R9 and R10 by the REST.
 
 use super::{call, problem};
-use crate::databases::Kind;
 use crate::stage::Stage;
 use crate::upstream::works;
 use reqwest::Method;
