@@ -38,7 +38,7 @@ const ERROR_BODY_WITHIN: Duration = Duration::from_secs(10);
 pub struct Failure {
     pub outcome: Outcome,
     /// What the upstream answered, if it may go to the client.
-    pub said: Option<Said>,
+    pub said: Option<Box<Said>>,
 }
 
 /// An upstream's own error.
@@ -244,6 +244,7 @@ impl Attempt<'_> {
 
     fn failed(&mut self, outcome: Outcome, said: Option<Said>) -> Failure {
         self.running.end(&outcome);
+        let said = said.map(Box::new);
         Failure { outcome, said }
     }
 

@@ -55,7 +55,6 @@ use crate::actors::lease::Lease;
 use crate::actors::tokens::Token;
 use crate::protocol::{Endpoint, ErrorAnswer};
 use crate::routing::ids::ModelName;
-use crate::routing::outcome::Outcome;
 use crate::routing::pick::Question;
 use crate::routing::refusal::Refusal;
 
@@ -83,12 +82,12 @@ impl Relay {
         let protocol = head.endpoint.protocol();
         let request_id = head.caller.request_id.clone();
         let mut record = Record::new(&request_id, &head.caller.headers, head.endpoint);
-        let refuse = |error, gone, record| {
-            passing::watched(refusal::answer(error, protocol, &request_id), gone, record)
-        };
         let request = match self.read(head, &mut payload, &mut record).await {
             Ok(request) => request,
-            Err(error) => return refuse(error, ClientGone::never(), record),
+            Err(error) => {
+                let refused = refusal::answer(error, protocol, &request_id);
+                return passing::watched(refused, ClientGone::never(), record);
+            }
         };
         let mut gone = watch(payload);
         let served = tokio::select! {
@@ -98,16 +97,11 @@ impl Relay {
         };
         match served {
             Ok(answer) => passing::watched(answer, gone, record),
-            Err(Unserved {
-                error,
-                attempts: None,
-            }) => refuse(error, gone, record),
-            Err(Unserved {
-                error,
-                attempts: Some(told),
-            }) => {
-                let mut answer = refusal::answer(error, protocol, &request_id);
-                told.onto(&mut answer);
+            Err(Unserved { error, attempts }) => {
+                let mut answer = refusal::answer(*error, protocol, &request_id);
+                if let Some(told) = attempts {
+                    told.onto(&mut answer);
+                }
                 passing::watched(answer, gone, record)
             }
         }
@@ -199,7 +193,7 @@ fn question(request: &Request, failover: &Failover) -> Question {
 
 /// No answer but an error of our own.
 struct Unserved {
-    error: ErrorAnswer,
+    error: Box<ErrorAnswer>,
     /// What was tried, if anything.
     attempts: Option<Attempts>,
 }
@@ -207,7 +201,7 @@ struct Unserved {
 impl Unserved {
     fn by_router(refusal: &Refusal, model: &str) -> Unserved {
         Unserved {
-            error: refusal::of_router(refusal, model),
+            error: Box::new(refusal::of_router(refusal, model)),
             attempts: None,
         }
     }
@@ -240,17 +234,14 @@ impl Attempts {
 fn last_word((told, failure): (Attempts, Failure)) -> Result<Answer, Unserved> {
     let Some(said) = failure.said else {
         return Err(Unserved {
-            error: refusal::of_attempt(&failure.outcome),
+            error: Box::new(refusal::of_attempt(&failure.outcome)),
             attempts: Some(told),
         });
     };
     let mut answer = said.into_answer();
     told.onto(&mut answer);
-    match failure.outcome {
-        Outcome::NotHere(_) | Outcome::TooLong | Outcome::Filtered | Outcome::BadRequest => {
-            refusal::forbid_repeat(&mut answer);
-        }
-        _ => {}
+    if refusal::is_final(&failure.outcome) {
+        refusal::forbid_repeat(&mut answer);
     }
     Ok(answer)
 }

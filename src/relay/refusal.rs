@@ -112,6 +112,18 @@ pub fn answer(error: ErrorAnswer, protocol: Protocol, request_id: &str) -> Answe
     answer
 }
 
+/// Whether an upstream's own error is one that a repeat, as soon as the SDKs make it, cannot mend.
+pub fn is_final(outcome: &Outcome) -> bool {
+    let waits_too_long = outcome
+        .provider_word()
+        .is_some_and(|(wait, _)| wait > LONGEST_OBEYED);
+    let of_the_request = matches!(
+        outcome,
+        Outcome::NotHere(_) | Outcome::TooLong | Outcome::Filtered | Outcome::BadRequest
+    );
+    waits_too_long || of_the_request
+}
+
 /// The SDKs of OpenAI and Anthropic obey it; they would repeat every 408, 409, 429 and 5xx twice.
 pub fn forbid_repeat(answer: &mut Answer) {
     answer.set("x-should-retry", "false");

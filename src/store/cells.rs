@@ -33,8 +33,8 @@ impl Cells for SqliteRow {
         if value.is_null() {
             return Cell::Null;
         }
-        let kind = value.type_info().name().to_owned();
-        match kind.as_str() {
+        let info = value.type_info();
+        match info.name() {
             "INTEGER" | "BOOLEAN" => self.try_get_unchecked(column).map_or(Cell::Other, Cell::Integer),
             "REAL" => self.try_get_unchecked(column).map_or(Cell::Other, Cell::Float),
             // SQLite keeps any bytes as text.

@@ -279,6 +279,11 @@ pub(crate) fn ability(row: &dyn Cells, at: usize) -> Option<AbilityRow<'_>> {
     })
 }
 
+/// The id in the column `at`, if it can be read.
+pub(crate) fn id(row: &dyn Cells, at: usize, table: &str) -> Option<i64> {
+    known(column(row, at, "id"), table)
+}
+
 /// An id, without which a row cannot even be named.
 fn known(id: Column<'_>, table: &str) -> Option<i64> {
     match id.integer() {

@@ -127,7 +127,7 @@ fn without_values(message: &str) -> String {
         match within {
             Some(quote) if c == quote => {
                 within = None;
-                out.push_str("…");
+                out.push('…');
                 out.push(c);
             }
             Some(_) => {}

@@ -14,7 +14,7 @@ use super::decode::{self, ABILITY, CHANNEL, KEY, of_table};
 use super::error::StoreError;
 use super::session::Session;
 use crate::routing::build::Draft;
-use crate::routing::ids::{ChannelId, GroupName, KeyId, ModelName, Moment, Moments};
+use crate::routing::ids::{ChannelId, GroupName, ModelName, Moment, Moments};
 use crate::routing::rows::ProviderLookup;
 
 /// The rows that a lookup found.
@@ -55,20 +55,20 @@ pub async fn candidates(
 async fn ask(session: &Session, question: &Question) -> Result<FoundRows, StoreError> {
     let statement = select(question);
     let mut draft = Draft::default();
-    let mut known = Known::default();
+    let mut known = HashSet::new();
     let began = question.moments.draw();
     session
         .each_of(&statement, |row| {
-            let Some(channel) = decode::channel(row, 0, question.providers) else {
+            // The join brings a channel once for each ability and key: it is decoded once.
+            let Some(id) = decode::id(row, 0, "channels").map(ChannelId) else {
                 return;
             };
-            let id = channel.id;
-            if known.channels.insert(id) {
+            if !draft.knows_channel(id)
+                && let Some(channel) = decode::channel(row, 0, question.providers)
+            {
                 draft.channel(channel);
             }
-            if let Some(key) = decode::key(row, CHANNEL.len())
-                && known.keys.insert(key.id)
-            {
+            if let Some(key) = decode::key(row, CHANNEL.len()) {
                 draft.key(key);
             }
             let Some(ability) = decode::ability(row, CHANNEL.len() + KEY.len()) else {
@@ -81,21 +81,13 @@ async fn ask(session: &Session, question: &Question) -> Result<FoundRows, StoreE
                 .position(|group| group.as_str() == ability.group);
             if ability.model == question.model.as_str()
                 && let Some(group) = asked
-                && known.abilities.insert((group, id))
+                && known.insert((group, id))
             {
                 draft.ability(ability);
             }
         })
         .await?;
     Ok(FoundRows { draft, began })
-}
-
-/// What the join has brought already: each ability comes once for each key of its channel.
-#[derive(Default)]
-struct Known {
-    channels: HashSet<ChannelId>,
-    keys: HashSet<KeyId>,
-    abilities: HashSet<(usize, ChannelId)>,
 }
 
 fn select(question: &Question) -> SelectStatement {

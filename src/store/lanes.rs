@@ -6,6 +6,7 @@
 //! gone, a table that was altered under prepared statements). So a server that was stopped leaves nothing
 //! stuck, and there are never more connections than the lane has permits.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -79,13 +80,17 @@ impl Lane {
 
     /// Runs `body` on a connection of this lane within the lane's deadline.
     pub async fn ask<I: Sync, T>(self: &Arc<Self>, input: &I, body: Body<I, T>) -> Result<T, StoreError> {
-        let asking = self.ask_patiently(input, body);
+        let asked = AtomicBool::new(false);
+        let asking = self.ask_patiently(input, body, &asked);
         match self.deadline {
             None => asking.await,
             Some(deadline) => match tokio::time::timeout(deadline, asking).await {
                 Ok(answer) => answer,
                 Err(_) => {
-                    self.flush();
+                    // Who only waited for a turn has learnt nothing of the connections.
+                    if asked.load(Ordering::Relaxed) {
+                        self.flush();
+                    }
                     log::warn!(lane = self.name, deadline_ms = deadline.as_millis() as u64; "database did not answer in time");
                     Err(StoreError::TimedOut)
                 }
@@ -97,19 +102,18 @@ impl Lane {
         self: &Arc<Self>,
         input: &I,
         body: Body<I, T>,
+        asked: &AtomicBool,
     ) -> Result<T, StoreError> {
         loop {
             let held = self.take().await?;
+            asked.store(true, Ordering::Relaxed);
             match body(&held.session, input).await {
                 Ok(found) => {
                     held.give_back();
                     return Ok(found);
                 }
                 // The database has answered all right; the row is what is wrong.
-                Err(error @ StoreError::BadRow(_)) => {
-                    held.give_back();
-                    return Err(error);
-                }
+                Err(error @ StoreError::BadRow(_)) => return Err(error),
                 // The fault may be the connection's own age: it is asked once more of a fresh one.
                 Err(_) if held.used_before => self.flush(),
                 Err(error) => {

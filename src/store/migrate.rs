@@ -29,7 +29,7 @@ pub(crate) async fn migrate(target: &Target, connect_deadline: Duration) -> Resu
                 let pool = SqlitePoolOptions::new()
                     .max_connections(1)
                     .acquire_timeout(connect_deadline)
-                    .connect_with(options.clone())
+                    .connect_with((**options).clone())
                     .await?;
                 in_one_transaction(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool)).await
             }
@@ -64,11 +64,7 @@ async fn in_one_transaction(db: DatabaseConnection) -> Result<(), StoreError> {
     };
     let done = async {
         let transaction = loop {
-            match db
-                .begin_with_options(options.clone())
-                .await
-                .map_err(StoreError::from)
-            {
+            match db.begin_with_options(options).await.map_err(StoreError::from) {
                 Err(error) if error.is_worth_a_repeat() => tokio::task::yield_now().await,
                 other => break other?,
             }

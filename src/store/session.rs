@@ -36,7 +36,7 @@ const SQLITE_ROWS_UNDERWAY: usize = 1024;
 /// Where connections lead to.
 #[derive(Clone)]
 pub(crate) enum Target {
-    Sqlite(SqliteConnectOptions),
+    Sqlite(Box<SqliteConnectOptions>),
     Postgres(Box<PgConnectOptions>),
     MySql(Box<MySqlConnectOptions>),
 }
@@ -53,7 +53,7 @@ impl Target {
             )),
             "sqlite" => SqliteConnectOptions::from_str(url)
                 .map_err(unreadable)
-                .map(|options| Target::Sqlite(of_ours(options))),
+                .map(|options| Target::Sqlite(Box::new(of_ours(options)))),
             "postgres" | "postgresql" => PgConnectOptions::from_str(url)
                 .map_err(unreadable)
                 .map(|options| {

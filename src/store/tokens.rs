@@ -68,6 +68,7 @@ pub struct TokenRow {
 /// A token as a list shows it: one that cannot be read is still there to be seen and deleted.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are whole")]
 pub enum ListedToken {
     Whole(TokenRow),
     Unreadable { id: TokenId, fault: RowFault },

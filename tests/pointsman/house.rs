@@ -131,6 +131,8 @@ fn module_of(path: &str) -> Vec<String> {
 /// The room that a path from inside this workspace leads to, if this one may not know it.
 fn foreign_room<'a>(path: &'a [String], room: &str) -> Option<&'a str> {
     let inside = match path.first()?.as_str() {
+        // These rooms are crates of their own.
+        "crate" if matches!(room, "entity" | "migration") => return None,
         "crate" => path.get(1)?,
         head @ ("entity" | "migration") if head != room => &path[0],
         "pointsman" => path.get(1).unwrap_or(&path[0]),

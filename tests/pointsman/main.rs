@@ -30,3 +30,4 @@ mod house;
 mod relay;
 mod rig;
 mod rules;
+mod store;

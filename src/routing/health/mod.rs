@@ -30,9 +30,6 @@ mod window;
 
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "a test's time has to start somewhere")]
-mod properties;
-#[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "a test's time has to start somewhere")]
 mod tests;
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! Health rule by rule. Time is a number that the test moves.
 
+mod properties;
+
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;

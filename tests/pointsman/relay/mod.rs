@@ -1,3 +1,13 @@
 //! What clients see of the relay, one file an endpoint or a promise.
 
+mod asks;
+mod bodies;
+mod browsers;
+mod client_gone;
+mod endpoints;
+mod failover;
+mod headers;
+mod model_lists;
+mod refusals;
 mod sdks;
+mod streams;

@@ -10,7 +10,10 @@ on_each_database! {
     async fn r5_a_thousand_rebuilds_cost_two_builds_after_the_one_in_flight(kind: Kind) {
         let database = Database::fresh(kind).await;
         let core = Core::start(&database).await;
-        core.channel("a", &["g"], &["m"]).await;
+        // Enough abilities that a build takes longer than a thousand messages.
+        let models: Vec<String> = (0..20_000).map(|n| format!("model-{n}")).collect();
+        let models: Vec<&str> = models.iter().map(String::as_str).collect();
+        core.channel("a", &["g"], &models).await;
         let before = core.snapshot().generation();
         let asked = (0..1000).map(|_| core.routing.rebuild(Scope::Everything, Urgency::Admin));
         let answers = join_all(asked).await;

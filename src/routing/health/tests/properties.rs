@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::*;
+use super::super::*;
 use crate::routing::outcome::{Breakage, Lack};
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(60);
