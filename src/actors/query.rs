@@ -79,7 +79,7 @@ impl QueryActor {
     }
 
     fn start_lookups(&mut self, ctx: &mut Context<Self>) {
-        while let Some(asked) = self.lookups.next() {
+        while let Some(asked) = self.lookups.start_next() {
             let last_good = Arc::clone(&self.snapshots.borrow());
             let lookup = self
                 .runtime

@@ -200,7 +200,7 @@ impl TokenActor {
     }
 
     fn start_lookups(&mut self, ctx: &mut Context<Self>) {
-        while let Some(hash) = self.lookups.next() {
+        while let Some(hash) = self.lookups.start_next() {
             self.running.insert(hash, Outdated(false));
             let database = self.database.clone();
             let lookup = self

@@ -82,7 +82,9 @@ pub(super) struct NameTable<N> {
 
 /// A group's routes by model number, in shared pages.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pages(Vec<Option<Arc<[Option<Arc<Route>>; PAGE]>>>);
+pub(super) struct Pages(Vec<Option<Arc<Page>>>);
+
+type Page = [Option<Arc<Route>>; PAGE];
 
 /// How much a snapshot holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
