@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::caught::caught;
 use super::counters;
-use super::messages::{Answer, IsOpen, Pick, Unanswered};
+use super::messages::{Answer, HasModel, IsOpen, Pick, Unanswered};
 use crate::routing::ids::{GroupName, ModelName};
 use crate::routing::lookups::{Bounds, Lookups, Overloaded};
 use crate::routing::router::{Found, NotOpen};
@@ -155,5 +155,22 @@ impl Handler<IsOpen> for QueryActor {
             ctx,
         );
         Box::pin(async move { Ok(answer.await?.is_open(channel, group.as_str(), model.as_str())) })
+    }
+}
+
+impl Handler<HasModel> for QueryActor {
+    type Result = ResponseFuture<Result<bool, Unanswered>>;
+
+    fn handle(&mut self, HasModel { groups, model }: HasModel, ctx: &mut Self::Context) -> Self::Result {
+        let asked = Asked {
+            groups: Arc::clone(&groups),
+            model: model.clone(),
+        };
+        let answer = self.ask(asked, ctx);
+        Box::pin(async move {
+            let found = answer.await?;
+            let has = |group: &GroupName| found.route.route(group.as_str(), model.as_str()).is_some();
+            Ok(groups.iter().any(has))
+        })
     }
 }
