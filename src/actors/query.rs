@@ -75,7 +75,14 @@ impl QueryActor {
             }
             Err(_) => {}
         }
-        async move { answer.await.unwrap_or(Err(Unanswered::Overloaded)) }
+        // Its turn and its lookup: while the database hangs, those who wait do not wait for all before them.
+        let patience = self.database.options().lookup_deadline * 2;
+        async move {
+            match tokio::time::timeout(patience, answer).await {
+                Ok(answer) => answer.unwrap_or(Err(Unanswered::Overloaded)),
+                Err(_) => Err(Unanswered::LookupFailed),
+            }
+        }
     }
 
     fn start_lookups(&mut self, ctx: &mut Context<Self>) {

@@ -339,7 +339,14 @@ impl Handler<Authenticate> for TokenActor {
             Ok(None) => {
                 let (asker, answer) = oneshot::channel();
                 let _ = caught(|| self.ask(hash, Some(asker), ctx));
-                let answer = async move { answer.await.unwrap_or(Err(NoToken::Overloaded)) };
+                // Its turn and its lookup, as for routes.
+                let patience = self.database.options().lookup_deadline * 2;
+                let answer = async move {
+                    match tokio::time::timeout(patience, answer).await {
+                        Ok(answer) => answer.unwrap_or(Err(NoToken::Overloaded)),
+                        Err(_) => Err(NoToken::Unavailable),
+                    }
+                };
                 ActorResponse::r#async(answer.into_actor(self))
             }
             Err(_) => ActorResponse::reply(Err(NoToken::Overloaded)),
