@@ -16,6 +16,7 @@ use super::messages::{
 };
 use super::query::QueryActor;
 use super::tokens::{Authenticate, Forget, NoToken, Token, TokenActor};
+use super::upkeep::Refusals;
 use crate::routing::ids::Generation;
 use crate::routing::pick::Question;
 use crate::routing::rebuilds::{Scope, Urgency};
@@ -56,6 +57,8 @@ pub struct Routing {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     picks: Arc<Semaphore>,
     leases: Arc<Semaphore>,
+    pub(super) refusals: Refusals,
+    pub(super) database: Database,
 }
 
 impl Routing {
@@ -95,6 +98,8 @@ impl Routing {
             snapshots,
             picks: Arc::new(Semaphore::new(PICKS_AT_ONCE)),
             leases: Arc::new(Semaphore::new(LEASES_AT_ONCE)),
+            refusals: Refusals::default(),
+            database,
         }
     }
 
@@ -114,14 +119,14 @@ impl Routing {
         let _asking = self.picks.try_acquire().map_err(overloaded)?;
         let permit = Arc::clone(&self.leases).try_acquire_owned().map_err(overloaded)?;
         match self.cache.send(pick.clone()).await {
-            Ok(Ok(Answer::Lease(lease))) => return Ok((lease.with(permit), "snapshot")),
+            Ok(Ok(Answer::Lease(lease))) => return Ok((lease.with(permit, &self.refusals), "snapshot")),
             Ok(Err(Unanswered::Miss(_))) => counters::MISSES.inc(),
             Ok(Ok(Answer::Route(_)) | Err(_)) | Err(_) => {
                 return Err(Refusal::Overloaded { retry_after: None });
             }
         }
         let lease = self.ask_database(pick).await?;
-        Ok((lease.with(permit), "lookup"))
+        Ok((lease.with(permit, &self.refusals), "lookup"))
     }
 
     async fn ask_database(&self, pick: Pick) -> Result<Lease, Refusal> {
