@@ -147,6 +147,11 @@ pub struct Settings {
     #[arg(long, env = "POINTSMAN_REQUEST_DEADLINE", global = true, value_name = "SECONDS", default_value = "1200", value_parser = seconds_above_zero, help_heading = "Attempts")]
     pub request_deadline: Duration,
 
+    /// Seconds between two tests of a channel or key that was closed because its provider refused it; one that
+    /// works is reopened. 0: never tested
+    #[arg(long, env = "POINTSMAN_TEST_INTERVAL", global = true, value_name = "SECONDS", default_value = "300", value_parser = seconds, help_heading = "Attempts")]
+    pub test_interval: Duration,
+
     /// Seconds to a connection with an upstream, TLS included
     #[arg(long, env = "POINTSMAN_CONNECT_TIMEOUT", global = true, value_name = "SECONDS", default_value = "5", value_parser = seconds_above_zero, help_heading = "Timeouts (a channel's settings go before)")]
     pub connect_timeout: Duration,

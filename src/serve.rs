@@ -15,12 +15,14 @@ use actix_web::rt::System;
 use actix_web::web::Data;
 use log::{error, info, warn};
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::actors::{Routing, RoutingOptions};
 use crate::config::Settings;
-use crate::relay::{Relay, RelayOptions, Timeouts};
+use crate::relay::channel_test::ChannelTests;
+use crate::relay::{Relay, RelayOptions, Timeouts, closing, schedule};
 use crate::store::connect::Database;
 use crate::store::error::StoreError;
 use crate::web::{Desk, Node};
@@ -106,9 +108,13 @@ pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furn
         lookup_connections: settings.lookup_connections as usize,
     });
     let node = Arc::new(Node::default());
+    let tests = ChannelTests::new(routing.clone(), relay_options(&settings).timeouts);
+    let closer = tokio::spawn(closing::run(routing.clone()));
+    let scheduled = scheduled_tests(&settings, &routing, &tests);
     let desk = Data::new(Desk::new(
         routing.clone(),
         database.clone(),
+        tests,
         Arc::clone(&node),
         Handle::current(),
     ));
@@ -125,8 +131,11 @@ pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furn
         signal = signals.next() => signal,
     };
     node.drain();
+    // Of a test that is cut off nothing is left; a change that follows from one runs to its end.
+    scheduled.inspect(JoinHandle::abort);
     drain(&settings, handle, closing, signal, &mut signals).await;
     watchdog.abort();
+    closer.abort();
     let changes = async { tokio::join!(routing.changes().drained(), desk.writes_ended()) };
     if timeout(CHANGES_END_WITHIN, changes).await.is_err() {
         warn!("a change did not end in time");
@@ -134,6 +143,13 @@ pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furn
     let _ = timeout(Duration::from_secs(2), database.close()).await;
     info!("stopped");
     Ok(())
+}
+
+/// On this thread, as connections to upstreams live where they were opened. `None`: switched off.
+fn scheduled_tests(settings: &Settings, routing: &Routing, tests: &ChannelTests) -> Option<JoinHandle<()>> {
+    let interval = settings.test_interval;
+    let run = || schedule::run(routing.clone(), tests.clone(), interval);
+    (!interval.is_zero()).then(|| actix_web::rt::spawn(run()))
 }
 
 fn relay_options(settings: &Settings) -> RelayOptions {

@@ -16,6 +16,7 @@ use super::messages::{
 };
 use super::query::QueryActor;
 use super::tokens::{Authenticate, Forget, NoToken, Token, TokenActor};
+use super::upkeep::Refusals;
 use crate::routing::ids::{Generation, GroupName};
 use crate::routing::pick::Question;
 use crate::routing::rebuilds::{Scope, Urgency};
@@ -59,6 +60,8 @@ pub struct Routing {
     picks: Arc<Semaphore>,
     misses: Arc<Semaphore>,
     leases: Arc<Semaphore>,
+    pub(super) refusals: Refusals,
+    pub(super) database: Database,
 }
 
 impl Routing {
@@ -99,6 +102,8 @@ impl Routing {
             picks: Arc::new(Semaphore::new(PICKS_AT_ONCE)),
             misses: Arc::new(Semaphore::new(MISSES_AT_ONCE)),
             leases: Arc::new(Semaphore::new(LEASES_AT_ONCE)),
+            refusals: Refusals::default(),
+            database,
         }
     }
 
@@ -118,7 +123,7 @@ impl Routing {
         let asking = self.picks.try_acquire().map_err(overloaded)?;
         let permit = Arc::clone(&self.leases).try_acquire_owned().map_err(overloaded)?;
         match self.cache.send(pick.clone()).await {
-            Ok(Ok(Answer::Lease(lease))) => return Ok((lease.with(permit), "snapshot")),
+            Ok(Ok(Answer::Lease(lease))) => return Ok((lease.with(permit, &self.refusals), "snapshot")),
             Ok(Err(Unanswered::Miss(_))) => counters::MISSES.inc(),
             Ok(Ok(Answer::Route(_)) | Err(_)) | Err(_) => {
                 return Err(Refusal::Overloaded { retry_after: None });
@@ -128,7 +133,7 @@ impl Routing {
         drop(asking);
         let _waiting = self.misses.try_acquire().map_err(overloaded)?;
         let lease = self.ask_database(pick).await?;
-        Ok((lease.with(permit), "lookup"))
+        Ok((lease.with(permit, &self.refusals), "lookup"))
     }
 
     /// Whether the model has an ability in any of the groups, open or not, by the database where the snapshot has

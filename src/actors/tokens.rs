@@ -99,6 +99,19 @@ impl Token {
         }
     }
 
+    /// Of nobody: with it the relay asks a channel for itself. It is let in nowhere.
+    pub fn of_nobody() -> Token {
+        Token {
+            id: TokenId(0),
+            name: String::new(),
+            status: TokenStatus::Disabled,
+            groups: Arc::default(),
+            models: None,
+            networks: None,
+            expires_at: None,
+        }
+    }
+
     /// Enabled and not expired.
     pub fn is_valid(&self, now: SystemTime) -> bool {
         let expired = self.expires_at.is_some_and(|at| at <= unix_ms(now));

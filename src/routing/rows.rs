@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::ids::{ChannelId, KeyId, Protocol, Protocols};
+use super::ids::{ChannelId, KeyId, ModelName, Protocol, Protocols};
 
 /// Whether a channel or key may be used, in the database's own words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -89,6 +89,16 @@ pub struct KeySpec {
     pub secret: Secret,
     /// The secret's last four characters.
     pub hint: Arc<str>,
+}
+
+/// A channel with everything that is needed to ask it, whatever its status and its keys' are.
+#[derive(Clone, Debug)]
+pub struct ChannelRows {
+    pub channel: ChannelRow,
+    /// In order of their ids.
+    pub keys: Vec<KeyRow>,
+    /// The models of its abilities, each once, in byte order.
+    pub models: Vec<ModelName>,
 }
 
 /// A row of `abilities`; the names are borrowed from the driver's row.

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::ids::{ChannelId, Generation, GroupName, KeyId, ModelName, Moment};
 use super::route::{Candidate, Route, Slot};
-use super::rows::{ChannelSpec, KeySpec, RowFault, Status};
+use super::rows::{ChannelRow, ChannelSpec, KeySpec, RowFault, Status};
 
 /// Routes on one page: a patch copies a page of pointers for each route that it touches.
 const PAGE: usize = 64;
@@ -52,6 +52,20 @@ pub struct Channel {
     pub keys: Box<[Key]>,
     /// Its abilities, open or not, so that a patch finds the routes that it must leave.
     pub(super) abilities: Places,
+}
+
+impl Channel {
+    /// A channel outside of every route: asked by itself, whatever its status, with this one key or with none.
+    pub fn alone(row: &ChannelRow, spec: Arc<ChannelSpec>, key: Option<Key>) -> Channel {
+        Channel {
+            id: row.id,
+            status: row.status.as_ref().ok().copied(),
+            status_changed_at: row.status_changed_at,
+            spec,
+            keys: key.into_iter().collect(),
+            abilities: Box::default(),
+        }
+    }
 }
 
 /// An enabled key.
