@@ -98,8 +98,9 @@ impl Routing {
         }
     }
 
-    /// A lease for the question, or the refusal that the database itself has told (R3).
-    pub async fn pick(&self, question: Question) -> Result<Lease, Refusal> {
+    /// A lease for the question, or the refusal that the database itself has told (R3). With patience, what may be
+    /// free or due by then is waited for, in order of arrival.
+    pub async fn pick(&self, question: Question, patience: Option<Instant>) -> Result<Lease, Refusal> {
         let picked = self.ask(Pick(Arc::new(question))).await;
         let result = match &picked {
             Ok((_, source)) => source,
@@ -148,6 +149,14 @@ impl Routing {
             Ok(Err(Unanswered::LookupFailed)) => Ok(None),
             Ok(Ok(Answer::Lease(_)) | Err(_)) | Err(_) => Err(Refusal::Overloaded { retry_after: None }),
         }
+    }
+
+    /// An answer has come whose upstream keeps something of it under this name: who names it goes there first.
+    pub fn remember_response(&self, id: &str, channel: ChannelId, key: Option<KeyId>) {
+        self.cache.do_send(Remember {
+            id: StateId::of(id),
+            home: Home { channel, key },
+        });
     }
 
     /// Whether one ability is open, asked of the database.

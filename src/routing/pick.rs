@@ -11,7 +11,9 @@ use super::health::{Health, Standing, Word};
 use super::ids::{ChannelId, GroupName, KeyId, ModelName, Moment, Protocol};
 use super::route::{Route, Slot, Tier};
 use super::rows::KeyMode;
+use super::remembered::{Home, StateId};
 use super::snapshot::{Channel, Key, Snapshot};
+use super::tried::{Tried, Turn};
 use super::weight;
 
 /// What a request asks of the router.
@@ -26,6 +28,8 @@ pub struct Question {
     pub tried: Tried,
     /// The conversation's hash: it takes the dice's place, so that one conversation keeps to one channel.
     pub affinity: Option<u64>,
+    /// An earlier answer that this one builds on: its home is asked first.
+    pub state: Option<StateId>,
     pub cooling: CoolingRule,
 }
 
@@ -37,42 +41,6 @@ pub enum CoolingRule {
     PassOver,
     /// Nothing else is left: the one soonest due, unless its provider's own word bars it.
     SoonestDue,
-}
-
-/// The channels and keys that a request has tried. Exclusion is by id, never by position, so a request
-/// that began under one snapshot goes on rightly under another.
-#[derive(Clone, Debug, Default)]
-pub struct Tried {
-    channels: Vec<ChannelId>,
-    keys: Vec<KeyId>,
-    attempts: u32,
-}
-
-impl Tried {
-    /// The whole channel failed.
-    pub fn channel(&mut self, channel: ChannelId) {
-        self.attempts += 1;
-        self.channels.push(channel);
-    }
-
-    /// One key of a channel failed; the channel goes on with its others.
-    pub fn key(&mut self, key: KeyId) {
-        self.attempts += 1;
-        self.keys.push(key);
-    }
-
-    /// Nothing was sent yet.
-    pub fn is_empty(&self) -> bool {
-        self.attempts == 0
-    }
-
-    pub fn has_channel(&self, channel: ChannelId) -> bool {
-        self.channels.contains(&channel)
-    }
-
-    pub fn has_key(&self, key: KeyId) -> bool {
-        self.keys.contains(&key)
-    }
 }
 
 /// What was picked.

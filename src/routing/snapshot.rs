@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::ids::{ChannelId, Generation, GroupName, KeyId, ModelName, Moment};
 use super::route::{Candidate, Route, Slot};
-use super::rows::{ChannelSpec, KeySpec, RowFault, Status};
+use super::rows::{ChannelSpec, KeySpec, ModelSpec, RowFault, Status};
 
 /// Routes on one page: a patch copies a page of pointers for each route that it touches.
 const PAGE: usize = 64;
@@ -32,6 +32,8 @@ pub struct Snapshot {
     /// By group number.
     pub(super) groups: Vec<Pages>,
     pub(super) quarantined: Vec<Quarantined>,
+    /// What is configured for models, whether any channel serves them or not.
+    pub(super) models: Arc<FxHashMap<ModelName, Arc<ModelSpec>>>,
 }
 
 /// A channel as a snapshot knows it: definition, keys and abilities.
@@ -110,6 +112,11 @@ impl Snapshot {
         let group = self.names.groups.number(group)?;
         let model = self.names.models.number(model)?;
         self.groups.get(group as usize)?.get(model).map(Arc::as_ref)
+    }
+
+    /// What is configured for a model; `None` for most.
+    pub fn model(&self, name: &str) -> Option<&Arc<ModelSpec>> {
+        self.models.get(name)
     }
 
     pub fn channel(&self, id: ChannelId) -> Option<&Arc<Channel>> {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::build::Draft;
 use super::ids::{ChannelId, Generation, KeyId, Moment, Protocol};
-use super::pick::{CoolingRule, Question, Tried};
+use super::pick::{CoolingRule, Question};
+use super::tried::Tried;
 use super::rows::{
     AbilityRow, ChannelRow, ChannelSpec, KeyMode, KeyRow, KeySpec, ProviderTraits, RowFault, Secret,
     Settings, Status,
@@ -160,6 +161,7 @@ pub fn question(groups: &[&str], model: &str) -> Question {
         protocol: Protocol::OpenAi,
         tried: Tried::default(),
         affinity: None,
+        state: None,
         cooling: CoolingRule::PassOver,
     }
 }
