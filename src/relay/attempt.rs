@@ -28,6 +28,7 @@ use crate::protocol::stream::Shape;
 use crate::protocol::upstream_error::{ErrorForm, UpstreamError, error_in_200, read_error};
 use crate::protocol::upstream_url::BadUrl;
 use crate::routing::outcome::{Breakage, Lack, Outcome};
+use crate::routing::rows::ModelSpec;
 
 /// An answer up to this is held whole before it is passed on, so that a cut one fails over.
 const MAX_HELD_BYTES: usize = 1024 * 1024;
@@ -109,15 +110,17 @@ impl Drop for Running {
     }
 }
 
-/// Tries once. `deadline` is the request's: an attempt that has not answered by then ends.
+/// Tries once; `model` is the asked one or a fallback. `deadline` is the request's: an attempt that has not answered by then ends.
 pub async fn attempt(
     request: &Request,
+    model: &ModelSpec,
     lease: Lease,
     timeouts: Timeouts,
     deadline: Instant,
 ) -> Result<Answer, Failure> {
     let mut attempt = Attempt {
         request,
+        model,
         timeouts,
         deadline,
         running: Running {
@@ -134,6 +137,7 @@ pub async fn attempt(
 
 struct Attempt<'a> {
     request: &'a Request,
+    model: &'a ModelSpec,
     timeouts: Timeouts,
     deadline: Instant,
     running: Running,
@@ -154,7 +158,7 @@ impl Attempt<'_> {
             return Err(Outcome::Gone);
         };
         let channel = lease.channel();
-        let prepared = prepare(self.request, lease).map_err(|unfit| {
+        let prepared = prepare(self.request, self.model.name.as_str(), lease).map_err(|unfit| {
             warn!(channel:% = channel.id, reason:% = unfit; "channel cannot be asked");
             of_unfit(&unfit)
         })?;

@@ -30,9 +30,9 @@ use crate::actors::upkeep::StoreError;
 use crate::protocol::providers;
 use crate::protocol::upstream_error::{error_in_200, read_error};
 use crate::protocol::{Endpoint, Protocol, models};
-use crate::routing::ids::{ChannelId, KeyId};
+use crate::routing::ids::{ChannelId, KeyId, ModelName};
 use crate::routing::outcome::{Breakage, Outcome};
-use crate::routing::rows::{ChannelRows, ChannelSpec, KeyRow, Status};
+use crate::routing::rows::{ChannelRows, ChannelSpec, KeyRow, ModelSpec, Status};
 use crate::routing::snapshot::{Channel, Key};
 
 /// Sixteen tokens take no upstream longer that is well.
@@ -177,12 +177,13 @@ impl ChannelTests {
             return subject.verdict(Duration::ZERO, None, Some(TestError::unfit("the model's name")));
         };
         let (lease, outcome) = Lease::detached(subject.channel());
-        if let Err(unfit) = prepare(&request, &lease) {
+        if let Err(unfit) = prepare(&request, &subject.model, &lease) {
             return subject.verdict(Duration::ZERO, None, Some(unfit.into()));
         }
         let timeouts = self.timeouts.overridden_by(&subject.spec.settings.timeouts);
         let (began, deadline) = (Instant::now(), Instant::now() + TEST_WITHIN);
-        let answered = attempt(&request, lease, timeouts, deadline).await;
+        let model = ModelSpec::plain(ModelName::new(&subject.model));
+        let answered = attempt(&request, &model, lease, timeouts, deadline).await;
         let (status, words, in_time) = match answered {
             Ok(answer) => read(answer, deadline).await,
             Err(failure) => said(endpoint, failure),

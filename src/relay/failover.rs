@@ -1,67 +1,171 @@
-//! Which attempt comes next, or none. Pure: it is told how attempts ended and what time it is.
+//! Which attempt comes next, or none. Pure: it is told how attempts ended, what time it is, and given its dice.
 //!
-//! Other keys and channels of the asked model come first, at once; which they are is the router's to choose from
-//! what was tried. Channels that cool come when nothing else is left.
+//! The order:
+//!
+//! 1. the asked model at keys and channels that this request has not tried, at once: through all tiers and groups,
+//!    past what cools;
+//! 2. the asked model again where it failed as `busy` or `broken`, after a rest, if that channel does not cool;
+//! 3. the fallback models in their order, each as in 1 and 2;
+//! 4. the asked model once more, whatever there is: a channel that is found out about, full, barred for a moment or
+//!    resting is waited for, and of those that cool by a guess the one soonest due is tried.
+//!
+//! Which channel it is, is the router's to choose from the question that is put together here. A wait never takes
+//! longer than `--retry-wait`.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::routing::ids::{ChannelId, KeyId};
+use rand::{Rng, RngExt};
+
+use crate::actors::lease::Lease;
+use crate::routing::ids::{ChannelId, GroupName, KeyId, Protocol};
 use crate::routing::outcome::{Excludes, Next, Outcome};
-use crate::routing::pick::{CoolingRule, Tried};
+use crate::routing::pick::{CoolingRule, Question};
 use crate::routing::refusal::Refusal;
+use crate::routing::remembered::StateId;
+use crate::routing::rows::ModelSpec;
+use crate::routing::tried::{Round, Tried};
 
 /// However cheap they are, no request tries more often.
 pub const MAX_ATTEMPTS: u32 = 16;
 
+/// The first rest of what was `broken`: most of what breaks once works the next moment.
+const BROKEN_REST: Duration = Duration::from_millis(500);
+/// The first rest of what was `busy` without a word on when to come again: limits refill by the second.
+const BUSY_REST: Duration = Duration::from_secs(1);
+/// The least part of a rest that jitter leaves.
+const LEAST_SHARE: f64 = 0.75;
+/// A provider's "in five seconds" counts from when its answer was read: with a `--retry-wait` of five it fits.
+const GRACE: Duration = Duration::from_millis(100);
+
 /// What a request may spend.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
-    /// Tries after the first that cost an upstream something.
+    /// Tries of a model after its first that cost an upstream something.
     pub retries: u32,
+    /// The longest wait for a channel.
+    pub retry_wait: Duration,
     /// No attempt begins after this.
     pub deadline: Instant,
+}
+
+/// Who asks for what.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub groups: Arc<[GroupName]>,
+    pub protocol: Protocol,
+    /// The asked model, and behind it its fallbacks.
+    pub models: Vec<Arc<ModelSpec>>,
+    /// The conversation's hash; a model's own setting may turn it off.
+    pub conversation: Option<u64>,
+    /// An earlier answer that the request builds on.
+    pub state: Option<StateId>,
+}
+
+/// Where an attempt was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub channel: ChannelId,
+    pub key: Option<KeyId>,
+    /// It found out whether something that cooled works again.
+    pub probe: bool,
+}
+
+impl Place {
+    pub fn of(lease: &Lease) -> Place {
+        Place {
+            channel: lease.channel().id,
+            key: lease.key().map(|key| key.id),
+            probe: lease.is_probe(),
+        }
+    }
 }
 
 /// How far one request has come.
 #[derive(Debug)]
 pub struct Failover {
     budget: Budget,
-    tried: Tried,
-    cooling: CoolingRule,
+    wanted: Wanted,
+    /// One for each of `wanted.models`.
+    courses: Vec<Course>,
+    /// Which of them is under way.
+    at: usize,
+    stage: Stage,
     attempts: u32,
+    refusal: Refusal,
+}
+
+/// How far a request has come with one model.
+#[derive(Clone, Debug, Default)]
+struct Course {
+    tried: Tried,
     /// Attempts that count against `--retries`.
     counted: u32,
+    /// It will not do, wherever it is tried.
+    is_over: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Others,
+    Again,
+    WhateverThereIs,
 }
 
 /// What a request does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Step {
-    /// Ask the router for a channel.
+    /// Ask the router [`Failover::question`], for as long as [`Failover::patience`] says.
     Pick,
-    /// Tell the client what there is to tell.
+    /// Tell the client what there is to tell: the last attempt's own word, or else [`Failover::refusal`].
     End,
 }
 
 impl Failover {
-    pub fn new(budget: Budget) -> Failover {
+    /// `wanted.models` is never empty.
+    pub fn new(wanted: Wanted, budget: Budget) -> Failover {
         Failover {
             budget,
-            tried: Tried::default(),
-            cooling: CoolingRule::PassOver,
+            courses: vec![Course::default(); wanted.models.len()],
+            wanted,
+            at: 0,
+            stage: Stage::Others,
             attempts: 0,
-            counted: 0,
+            refusal: Refusal::Exhausted,
         }
     }
 
-    /// What the next pick keeps away from.
-    pub fn tried(&self) -> &Tried {
-        &self.tried
+    /// The next question to the router.
+    pub fn question(&self) -> Question {
+        let model = self.model();
+        Question {
+            groups: Arc::clone(&self.wanted.groups),
+            model: model.name.clone(),
+            protocol: self.wanted.protocol,
+            tried: self.course().tried.clone(),
+            affinity: self.wanted.conversation.filter(|_| model.affinity),
+            state: self.wanted.state,
+            cooling: match self.stage {
+                Stage::Others | Stage::Again => CoolingRule::PassOver,
+                Stage::WhateverThereIs => CoolingRule::SoonestDue,
+            },
+        }
     }
 
-    /// Whether the next pick may give a channel that cools.
-    pub fn cooling(&self) -> CoolingRule {
-        self.cooling
+    /// Until when the router may keep us waiting for a channel; `None`: not at all.
+    pub fn patience(&self, now: Instant) -> Option<Instant> {
+        match self.stage {
+            Stage::Others => None,
+            Stage::Again | Stage::WhateverThereIs => {
+                Some((now + self.budget.retry_wait + GRACE).min(self.budget.deadline))
+            }
+        }
+    }
+
+    /// The model whose turn it is: the asked one, or a fallback.
+    pub fn model(&self) -> &Arc<ModelSpec> {
+        &self.wanted.models[self.at]
     }
 
     /// Attempts so far.
@@ -73,149 +177,125 @@ impl Failover {
         self.budget.deadline
     }
 
+    /// Why the router had no channel for the asked model.
+    pub fn refusal(&self) -> &Refusal {
+        &self.refusal
+    }
+
     /// An attempt begins.
     pub fn begins(&mut self) {
         self.attempts += 1;
     }
 
-    /// The router had no channel. If one cools, it is asked for once more (R13: cooling never refuses).
-    pub fn refused(&mut self, refusal: &Refusal) -> Step {
-        match (refusal, self.cooling) {
-            (Refusal::Overloaded { retry_after: Some(_) }, CoolingRule::PassOver) => {
-                self.cooling = CoolingRule::SoonestDue;
-                Step::Pick
+    /// The router had no channel.
+    pub fn refused(&mut self, refusal: Refusal, now: Instant) -> Step {
+        if self.at == 0 {
+            self.refusal = refusal;
+        }
+        match self.stage {
+            Stage::Others if self.course().tried.has_resting() => {
+                self.course_mut().tried.begin(Round::Second);
+                self.enter(Stage::Again, now)
             }
-            _ => Step::End,
+            Stage::Others | Stage::Again => self.next_model(now),
+            Stage::WhateverThereIs => Step::End,
         }
     }
 
-    /// The attempt at this channel with this key failed.
-    pub fn failed(
-        &mut self,
-        channel: ChannelId,
-        key: Option<KeyId>,
-        outcome: &Outcome,
-        now: Instant,
-    ) -> Step {
-        match (outcome.excludes(), key) {
-            (Excludes::Nothing, _) => {}
-            (Excludes::Key, Some(key)) => self.tried.key(key),
-            (Excludes::Key, None) | (Excludes::Channel, _) => self.tried.channel(channel),
-        }
-        self.counted += u32::from(outcome.counts_against_retries());
+    /// The attempt there failed, or broke off: also one whose answer had begun.
+    pub fn failed(&mut self, place: Place, outcome: &Outcome, now: Instant, rng: &mut impl Rng) -> Step {
+        self.exclude(place, outcome, now, rng);
+        let retries = self.budget.retries;
+        let course = self.course_mut();
+        course.counted += u32::from(outcome.counts_against_retries());
         match outcome.next() {
-            Next::Elsewhere if self.may_go_on(now) => Step::Pick,
-            Next::Elsewhere | Next::Done | Next::OtherModel | Next::PassOn | Next::Stop => Step::End,
+            Next::Elsewhere if course.counted <= retries => self.enter(self.stage, now),
+            Next::Elsewhere | Next::OtherModel => {
+                course.is_over = true;
+                self.next_model(now)
+            }
+            Next::Done | Next::PassOn | Next::Stop => Step::End,
         }
     }
 
-    fn may_go_on(&self, now: Instant) -> bool {
-        self.attempts < MAX_ATTEMPTS && self.counted <= self.budget.retries && now < self.budget.deadline
+    fn course(&self) -> &Course {
+        &self.courses[self.at]
+    }
+
+    fn course_mut(&mut self) -> &mut Course {
+        &mut self.courses[self.at]
+    }
+
+    fn enter(&mut self, stage: Stage, now: Instant) -> Step {
+        self.stage = stage;
+        let may_go_on = self.attempts < MAX_ATTEMPTS && now < self.budget.deadline;
+        if may_go_on { Step::Pick } else { Step::End }
+    }
+
+    fn next_model(&mut self, now: Instant) -> Step {
+        if self.stage == Stage::WhateverThereIs {
+            return Step::End;
+        }
+        if self.at + 1 < self.courses.len() {
+            self.at += 1;
+            return self.enter(Stage::Others, now);
+        }
+        self.at = 0;
+        let is_worth_it = match self.refusal {
+            Refusal::Overloaded { .. } | Refusal::RateLimited { .. } => true,
+            _ => self.course().tried.has_resting(),
+        };
+        if self.course().is_over || !is_worth_it {
+            return Step::End;
+        }
+        self.course_mut().tried.begin(Round::Second);
+        self.enter(Stage::WhateverThereIs, now)
+    }
+
+    /// What of the failure holds for this model, and what for those that come after it.
+    fn exclude(&mut self, place: Place, outcome: &Outcome, now: Instant, rng: &mut impl Rng) {
+        let again_at = self.again_at(place, outcome, now, rng);
+        let tried = &mut self.course_mut().tried;
+        match (outcome.excludes(), place.key, again_at) {
+            (Excludes::Nothing, ..) => {}
+            (Excludes::Key, Some(key), None) => tried.key(key),
+            (Excludes::Key, Some(key), Some(due)) => tried.key_until(key, due),
+            (Excludes::Key, None, None) | (Excludes::Channel, _, None) => tried.channel(place.channel),
+            (Excludes::Key, None, Some(due)) | (Excludes::Channel, _, Some(due)) => {
+                tried.channel_until(place.channel, due);
+            }
+        }
+        for course in self.courses.iter_mut().skip(self.at + 1) {
+            match (outcome, place.key) {
+                // A dead key is dead for every model.
+                (Outcome::Refused { .. }, Some(key)) => course.tried.key(key),
+                (Outcome::Refused { .. }, None) => course.tried.channel(place.channel),
+                // Another model may well work there, but any other channel goes before.
+                (Outcome::Broken(_) | Outcome::Silent, _) => course.tried.channel_until(place.channel, now),
+                _ => {}
+            }
+        }
+    }
+
+    /// When this request may try there again; `None`: never.
+    fn again_at(&self, place: Place, outcome: &Outcome, now: Instant, rng: &mut impl Rng) -> Option<Instant> {
+        // A probe is one try (R13).
+        if place.probe || !outcome.is_lifted_in_second_round() {
+            return None;
+        }
+        if let Some((wait, _)) = outcome.provider_word() {
+            return (wait <= self.budget.retry_wait).then(|| now + wait);
+        }
+        let first = match outcome {
+            Outcome::Busy { .. } => BUSY_REST,
+            _ => BROKEN_REST,
+        };
+        let doublings = self.course().counted.min(10);
+        let rest = (first * (1 << doublings)).min(self.budget.retry_wait);
+        Some(now + rest.mul_f64(rng.random_range(LEAST_SHARE..=1.0)))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use super::*;
-    use crate::routing::outcome::{Breakage, Lack};
-
-    fn refused() -> Outcome {
-        Outcome::Refused {
-            reason: Arc::from("401"),
-        }
-    }
-
-    fn broken() -> Outcome {
-        Outcome::Broken(Breakage::status(500))
-    }
-
-    fn failover() -> (Failover, Instant) {
-        let now = Instant::now();
-        let budget = Budget {
-            retries: 2,
-            deadline: now + Duration::from_secs(60),
-        };
-        (Failover::new(budget), now)
-    }
-
-    /// Attempts that are made while every one ends in `outcome`.
-    fn attempts_ending_in(outcome: &Outcome) -> u32 {
-        let (mut failover, now) = failover();
-        loop {
-            failover.begins();
-            let id = i64::from(failover.attempts());
-            if failover.failed(ChannelId(id), Some(KeyId(id)), outcome, now) == Step::End {
-                return failover.attempts();
-            }
-        }
-    }
-
-    #[test]
-    fn dead_keys_and_missing_models_do_not_count_as_retries() {
-        for (outcome, attempts) in [
-            (broken(), 3),
-            (Outcome::Silent, 3),
-            (
-                Outcome::Busy {
-                    status: 429,
-                    retry_after: None,
-                },
-                3,
-            ),
-            (refused(), MAX_ATTEMPTS),
-            (Outcome::NotHere(Lack::Model), MAX_ATTEMPTS),
-            (Outcome::TooLong, 1),
-            (Outcome::Filtered, 1),
-            (Outcome::BadRequest, 1),
-            (Outcome::Gone, 1),
-        ] {
-            assert_eq!(attempts_ending_in(&outcome), attempts, "{outcome:?}");
-        }
-    }
-
-    #[test]
-    fn r2_busy_and_refused_exclude_the_key_every_other_failure_the_channel() {
-        let (mut failover, now) = failover();
-        let _ = failover.failed(ChannelId(1), Some(KeyId(11)), &refused(), now);
-        assert!(failover.tried().has_key(KeyId(11)) && !failover.tried().has_channel(ChannelId(1)));
-        let _ = failover.failed(ChannelId(2), Some(KeyId(21)), &broken(), now);
-        assert!(failover.tried().has_channel(ChannelId(2)));
-        // No key to leave out: the channel it is.
-        let _ = failover.failed(ChannelId(3), None, &refused(), now);
-        assert!(failover.tried().has_channel(ChannelId(3)));
-    }
-
-    #[test]
-    fn past_its_deadline_nothing_begins() {
-        let (mut failover, now) = failover();
-        failover.begins();
-        let late = now + Duration::from_secs(60);
-        assert_eq!(failover.failed(ChannelId(1), None, &broken(), late), Step::End);
-    }
-
-    #[test]
-    fn r13_what_cools_is_asked_for_once_before_a_refusal() {
-        let (mut failover, _) = failover();
-        let cooling = Refusal::Overloaded {
-            retry_after: Some(Duration::from_secs(1)),
-        };
-        assert_eq!(failover.refused(&cooling), Step::Pick);
-        assert_eq!(failover.cooling(), CoolingRule::SoonestDue);
-        assert_eq!(failover.refused(&cooling), Step::End);
-        for refusal in [
-            Refusal::Overloaded { retry_after: None },
-            Refusal::NoAvailableChannel,
-            Refusal::RoutingUnavailable,
-            Refusal::RateLimited {
-                status: 429,
-                retry_after: Duration::from_secs(9),
-            },
-        ] {
-            let (mut failover, _) = self::failover();
-            assert_eq!(failover.refused(&refusal), Step::End, "{refusal:?}");
-        }
-    }
-}
+#[path = "failover/tests.rs"]
+mod tests;

@@ -28,6 +28,7 @@ pub mod client_gone;
 pub mod counters;
 
 mod admit;
+mod affinity;
 mod attempt;
 mod decode;
 mod models;
@@ -53,7 +54,7 @@ use self::answer::{Answer, Body};
 use self::attempt::{Failure, attempt};
 use self::body::BrokenOff;
 use self::client_gone::ClientGone;
-use self::failover::{Budget, Failover, Step};
+use self::failover::{Budget, Failover, Place, Step, Wanted};
 use self::record::Record;
 use self::request::{Caller, Head, Request};
 use self::rooms::to_routing;
@@ -62,8 +63,8 @@ use crate::actors::lease::Lease;
 use crate::actors::tokens::Token;
 use crate::protocol::{Endpoint, ErrorAnswer};
 use crate::routing::ids::ModelName;
-use crate::routing::pick::Question;
 use crate::routing::refusal::Refusal;
+use crate::routing::rows::ModelSpec;
 
 /// The relay, cloned into every web worker.
 #[derive(Clone)]
@@ -145,56 +146,74 @@ impl Relay {
         }
     }
 
+    /// The models that may serve the request, and what it may spend on them.
+    fn failover(&self, request: &Request) -> Failover {
+        let snapshot = self.routing.snapshot();
+        let spec = |name: &ModelName| match snapshot.model(name.as_str()) {
+            Some(spec) => Arc::clone(spec),
+            None => Arc::new(ModelSpec::plain(name.clone())),
+        };
+        let asked = spec(&ModelName::new(&request.model));
+        let fallbacks: Vec<_> = asked.fallbacks.iter().map(spec).collect();
+        let wanted = Wanted {
+            groups: Arc::clone(&request.token.groups),
+            protocol: to_routing(request.head.endpoint.protocol()),
+            models: std::iter::once(asked).chain(fallbacks).collect(),
+            conversation: affinity::conversation(request),
+            state: affinity::state(request),
+        };
+        let budget = Budget {
+            retries: self.options.retries,
+            retry_wait: self.options.retry_wait,
+            deadline: Instant::now() + self.options.deadline,
+        };
+        Failover::new(wanted, budget)
+    }
+
     /// Attempts until one answers or nothing is left to try.
     async fn serve(&self, request: &Request, record: &mut Record) -> Result<Answer, Unserved> {
-        let mut failover = Failover::new(Budget {
-            retries: self.options.retries,
-            deadline: Instant::now() + self.options.deadline,
-        });
+        let mut failover = self.failover(request);
         let mut last: Option<(Attempts, Failure)> = None;
         loop {
-            let lease = match self.routing.pick(question(request, &failover)).await {
+            let now = Instant::now();
+            let patience = failover.patience(now);
+            let lease = match self.routing.pick(failover.question(), patience).await {
                 Ok(lease) => lease,
-                Err(refusal) => match (failover.refused(&refusal), last) {
+                Err(refusal) => match (failover.refused(refusal, Instant::now()), last) {
                     (Step::Pick, kept) => {
                         last = kept;
                         continue;
                     }
                     (Step::End, Some(last)) => return last_word(last),
-                    (Step::End, None) => return Err(Unserved::by_router(&refusal, &request.model)),
+                    (Step::End, None) => {
+                        return Err(Unserved::by_router(failover.refusal(), &request.model));
+                    }
                 },
             };
             failover.begins();
-            let told = Attempts::new(&lease, &request.model, &failover);
+            let model = Arc::clone(failover.model());
+            let told = Attempts::new(&lease, model.name.as_str(), &failover);
             record.channel = Some(lease.channel().id);
             record.attempts = failover.attempts();
-            let (channel, key) = (lease.channel().id, lease.key().map(|key| key.id));
+            let place = Place::of(&lease);
             let timeouts = self
                 .options
                 .timeouts
-                .overridden_by(&lease.channel().spec.settings.timeouts);
-            match attempt(request, lease, timeouts, failover.deadline().into()).await {
+                .overridden_by(&lease.channel().spec.settings.timeouts)
+                .overridden_by(&model.timeouts);
+            let failure = match attempt(request, &model, lease, timeouts, failover.deadline().into()).await {
                 Ok(mut answer) => {
                     told.onto(&mut answer);
                     return Ok(answer);
                 }
-                Err(failure) => match failover.failed(channel, key, &failure.outcome, Instant::now()) {
-                    Step::Pick => last = Some((told, failure)),
-                    Step::End => return last_word((told, failure)),
-                },
+                Err(failure) => failure,
+            };
+            let step = failover.failed(place, &failure.outcome, Instant::now(), &mut rand::rng());
+            match step {
+                Step::Pick => last = Some((told, failure)),
+                Step::End => return last_word((told, failure)),
             }
         }
-    }
-}
-
-fn question(request: &Request, failover: &Failover) -> Question {
-    Question {
-        groups: Arc::clone(&request.token.groups),
-        model: ModelName::new(&request.model),
-        protocol: to_routing(request.head.endpoint.protocol()),
-        tried: failover.tried().clone(),
-        affinity: None,
-        cooling: failover.cooling(),
     }
 }
 

@@ -26,14 +26,11 @@ pub enum Unfit {
     Param(#[from] BadRequest),
 }
 
-/// The request to send.
-pub fn prepare(request: &Request, lease: &Lease) -> Result<reqwest::Request, Unfit> {
+/// The request to send. `model` is the asked one or a fallback, before the channel's mapping.
+pub fn prepare(request: &Request, model: &str, lease: &Lease) -> Result<reqwest::Request, Unfit> {
     let spec = &lease.channel().spec;
     let provider = providers::provider(&spec.provider).ok_or(Unfit::Provider)?;
-    let model = spec
-        .model_mapping
-        .get(&request.model)
-        .map_or(request.model.as_str(), String::as_str);
+    let model = spec.model_mapping.get(model).map_or(model, String::as_str);
     let protocol = request.head.endpoint.protocol();
     let url = upstream_url(
         &address(spec, provider, protocol),

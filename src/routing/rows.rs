@@ -193,6 +193,41 @@ pub struct Settings {
     pub api_version: Option<String>,
 }
 
+/// What is configured for a model: a row of `models`. Most models have none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelSpec {
+    pub name: ModelName,
+    /// Other models, in the order in which they are tried when this one cannot be served.
+    pub fallbacks: Vec<ModelName>,
+    /// Before the channel's own and the relay's; `first_token_timeout_ms` is in it.
+    pub timeouts: Timeouts,
+    /// Whether a conversation keeps to one channel and key.
+    pub affinity: bool,
+}
+
+impl ModelSpec {
+    /// What holds for a model of which nothing is configured.
+    pub fn plain(name: ModelName) -> ModelSpec {
+        ModelSpec {
+            name,
+            fallbacks: Vec::new(),
+            timeouts: Timeouts::default(),
+            affinity: true,
+        }
+    }
+}
+
+/// The column `settings` of a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelSettings {
+    #[serde(skip_serializing_if = "Timeouts::is_empty")]
+    pub timeouts: Timeouts,
+    /// Whether a conversation keeps to one channel and key; none: it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<bool>,
+}
+
 /// How long an attempt may take, in seconds (fractions allowed); what is absent is inherited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

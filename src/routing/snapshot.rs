@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::ids::{ChannelId, Generation, GroupName, KeyId, ModelName, Moment};
 use super::route::{Candidate, Route, Slot};
-use super::rows::{ChannelRow, ChannelSpec, KeySpec, RowFault, Status};
+use super::rows::{ChannelRow, ChannelSpec, KeySpec, ModelSpec, RowFault, Status};
 
 /// Routes on one page: a patch copies a page of pointers for each route that it touches.
 const PAGE: usize = 64;
@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub(super) quarantined: Vec<Quarantined>,
     /// Channels that a bad row keeps out, and their abilities: the models are listed all the same.
     pub(super) left_out: FxHashMap<ChannelId, Places>,
+    /// What is configured for models, whether any channel serves them or not.
+    pub(super) models: Arc<FxHashMap<ModelName, Arc<ModelSpec>>>,
 }
 
 /// The (group, model)s of a channel's abilities.
@@ -131,6 +133,11 @@ impl Snapshot {
         let group = self.names.groups.number(group)?;
         let model = self.names.models.number(model)?;
         self.groups.get(group as usize)?.get(model).map(Arc::as_ref)
+    }
+
+    /// What is configured for a model; `None` for most.
+    pub fn model(&self, name: &str) -> Option<&Arc<ModelSpec>> {
+        self.models.get(name)
     }
 
     pub fn channel(&self, id: ChannelId) -> Option<&Arc<Channel>> {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::build::Draft;
 use super::ids::{ChannelId, Generation, KeyId, Moment, Protocol};
-use super::pick::{CoolingRule, Question, Tried};
+use super::pick::{CoolingRule, Question};
 use super::rows::{
     AbilityRow, ChannelRow, ChannelSpec, KeyMode, KeyRow, KeySpec, ProviderTraits, RowFault, Secret,
     Settings, Status,
 };
 use super::snapshot::Snapshot;
+use super::tried::Tried;
 
 /// A channel and its rows, as the database would tell them.
 #[derive(Clone, Debug)]
@@ -166,6 +167,7 @@ pub fn question(groups: &[&str], model: &str) -> Question {
         protocol: Protocol::OpenAi,
         tried: Tried::default(),
         affinity: None,
+        state: None,
         cooling: CoolingRule::PassOver,
     }
 }

@@ -8,6 +8,7 @@ mod endpoints;
 mod failover;
 mod headers;
 mod model_lists;
+mod order;
 mod refusals;
 mod sdks;
 mod streams;
