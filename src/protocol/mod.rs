@@ -37,7 +37,8 @@ pub mod models;
 mod anthropic;
 mod gemini;
 mod openai;
-mod responses;
+/// What does an event of OpenAI's responses say?
+pub mod responses;
 
 pub use endpoint::{BodyKind, Endpoint, Protocol};
 pub use error::ErrorAnswer;

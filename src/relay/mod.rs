@@ -203,6 +203,7 @@ impl Relay {
                 .overridden_by(&model.timeouts);
             let failure = match attempt(request, &model, lease, timeouts, failover.deadline().into()).await {
                 Ok(mut answer) => {
+                    affinity::remember_whole(&self.routing, request, place, &answer);
                     told.onto(&mut answer);
                     return Ok(answer);
                 }
