@@ -16,7 +16,7 @@ use crate::store::key_hash::KeyHash;
 use crate::store::tokens::{self, NewToken, TokenStatus};
 use crate::web::new_secret;
 
-/// Every other request there fails, so that each look at the demo shows a failover.
+/// It has as much weight as the other, so that one request in two shows a failover.
 const FAULTS: &str = "status=500";
 const OPENAI_MODELS: [&str; 2] = ["gpt-4o-mini", "text-embedding-3-small"];
 const CLAUDE: &str = "claude-sonnet-4-5";

@@ -17,6 +17,7 @@ use log::{error, info, warn};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::actors::{Routing, RoutingOptions};
 use crate::config::Settings;
@@ -117,12 +118,9 @@ pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furn
         Arc::clone(&node),
         Handle::current(),
     ));
-    let server = listeners::whole(
-        &settings,
-        listener,
-        desk.clone(),
-        Relay::new(routing.clone(), relay_options(&settings)),
-    )?;
+    let closing = CancellationToken::new();
+    let relay = Relay::new(routing.clone(), relay_options(&settings));
+    let server = listeners::whole(&settings, listener, desk.clone(), relay, closing.clone())?;
     let handle = server.handle();
     let mut server = actix_web::rt::spawn(server);
     let watchdog = tokio::spawn(watch(routing.clone()));
@@ -135,7 +133,7 @@ pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furn
     node.drain();
     // Of a test that is cut off nothing is left; a change that follows from one runs to its end.
     scheduled.inspect(JoinHandle::abort);
-    drain(&settings, handle, signal, &mut signals).await;
+    drain(&settings, handle, closing, signal, &mut signals).await;
     watchdog.abort();
     closer.abort();
     let changes = async { tokio::join!(routing.changes().drained(), desk.writes_ended()) };
@@ -199,7 +197,13 @@ async fn open(
 }
 
 /// Lets requests end: the listener stays open for a moment, so that load balancers see `/readyz` first.
-async fn drain(settings: &Settings, server: ServerHandle, signal: Signal, signals: &mut Signals) {
+async fn drain(
+    settings: &Settings,
+    server: ServerHandle,
+    closing: CancellationToken,
+    signal: Signal,
+    signals: &mut Signals,
+) {
     let deadline = Instant::now() + settings.drain_timeout;
     let delay = match signal {
         Signal::Terminate => settings.drain_delay.min(settings.drain_timeout),
@@ -208,6 +212,7 @@ async fn drain(settings: &Settings, server: ServerHandle, signal: Signal, signal
     info!(signal = signal.name(), timeout_s = settings.drain_timeout.as_secs_f64(); "draining");
     let ended = async {
         sleep(delay).await;
+        closing.cancel();
         server.stop(true).await;
     };
     let cut = tokio::select! {

@@ -49,7 +49,7 @@ pub struct CacheActor {
     router: Router,
     rebuilds: Rebuilds<BuildAnswer>,
     /// The running build's task, to be cancelled at its deadline.
-    building: Option<(BuildNumber, tokio::task::AbortHandle)>,
+    building: Option<(BuildNumber, &'static str, tokio::task::AbortHandle)>,
     published: watch::Sender<Arc<Snapshot>>,
     generations: u64,
     built: Option<LastBuild>,
@@ -105,6 +105,7 @@ impl CacheActor {
     fn start(&mut self, number: BuildNumber, scope: Scope, ctx: &mut Context<Self>) {
         let began = self.options.database.moments().draw();
         self.generations += 1;
+        let scope_name = scope_word(&scope);
         let order = Order {
             scope,
             base: Arc::clone(self.router.snapshot()),
@@ -115,7 +116,7 @@ impl CacheActor {
             .options
             .runtime
             .spawn(build(self.options.database.clone(), order));
-        self.building = Some((number, build.abort_handle()));
+        self.building = Some((number, scope_name, build.abort_handle()));
         let deadline = self.options.build_deadline;
         let started = Instant::now();
         let ended = async move {
@@ -146,17 +147,15 @@ impl CacheActor {
             counts,
             took,
         } = ended;
-        if let Some((_, task)) = self.building.take_if(|(building, _)| *building == number) {
-            // Of a build that has ended this does nothing; one past its deadline loses its connection.
-            task.abort();
-        }
-        if !self.rebuilds.is_running(number) {
+        let Some((_, scope, task)) = self.building.take_if(|(building, ..)| *building == number) else {
             return;
-        }
+        };
+        // Of a build that has ended this does nothing; one past its deadline loses its connection.
+        task.abort();
         let answer = match result {
             Ok(built) => Ok(self.install(*built, counts, took)),
             Err(failed) => {
-                self.note_failure(&failed, took);
+                self.note_failure(&failed, scope, took);
                 Err(failed)
             }
         };
@@ -190,8 +189,8 @@ impl CacheActor {
         generation
     }
 
-    fn note_failure(&mut self, failed: &BuildFailed, took: Duration) {
-        counters::REBUILDS.with_label_values(&["any", "failed"]).inc();
+    fn note_failure(&mut self, failed: &BuildFailed, scope: &str, took: Duration) {
+        counters::REBUILDS.with_label_values(&[scope, "failed"]).inc();
         warn!(reason = failed.reason.as_str(), build_ms = took.as_millis() as u64;
             "build failed, last good snapshot serves on");
         self.last_error = Some(LastError {

@@ -100,7 +100,12 @@ impl Routing {
         };
         match self.changes().run(write).await {
             Ok(_) => Written::Done,
-            Err(ChangeError::Superseded | ChangeError::NotFound | ChangeError::NoEnabledKey) => {
+            Err(
+                ChangeError::Superseded
+                | ChangeError::NotFound
+                | ChangeError::NoEnabledKey
+                | ChangeError::NoModels,
+            ) => {
                 // Another node may have done it: then the sooner this one knows, the better.
                 let routing = self.clone();
                 let scope = Scope::Channels([judged.channel].into_iter().collect());

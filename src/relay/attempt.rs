@@ -25,7 +25,7 @@ use crate::actors::lease::Lease;
 use crate::protocol::headers::{AnswerBody, downstream_headers};
 use crate::protocol::retry_after::retry_after;
 use crate::protocol::stream::Shape;
-use crate::protocol::upstream_error::{UpstreamError, error_in_200, read_error};
+use crate::protocol::upstream_error::{ErrorForm, UpstreamError, error_in_200, read_error};
 use crate::protocol::upstream_url::BadUrl;
 use crate::routing::outcome::{Breakage, Lack, Outcome};
 
@@ -238,7 +238,9 @@ impl Attempt<'_> {
                 body,
                 bytes,
             });
-        let said = said.filter(|said| may_be_passed_on(&outcome, said.status));
+        // What is no JSON is no error that a client could read (R4: garbage leaves no status).
+        let readable = matches!(error.form, ErrorForm::Error | ErrorForm::OtherJson);
+        let said = said.filter(|said| readable && may_be_passed_on(&outcome, said.status));
         self.failed(outcome, said)
     }
 

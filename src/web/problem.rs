@@ -95,6 +95,10 @@ impl ApiError {
             ChangeError::NotFound => ApiError::NotFound(what),
             ChangeError::NoEnabledKey => ApiError::NoEnabledKey,
             ChangeError::Superseded => ApiError::Superseded,
+            ChangeError::NoModels => {
+                let message = "a channel without models cannot have groups";
+                ApiError::Invalid(vec![FieldError::new("groups", message)])
+            }
             ChangeError::NotDone(StoreError::BadRow(fault)) => ApiError::UnreadableRow(fault),
             ChangeError::NotDone(error) => ApiError::NotDone(error),
             ChangeError::Unknown(error) => ApiError::CommitUnknown(error),

@@ -89,27 +89,30 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
         return Err(ApiError::NotJson("the body is empty".to_owned()));
     }
     // All of it first, so that what is no JSON is never told as a field that does not fit.
-    serde_json::from_slice::<IgnoredAny>(body).map_err(|error| malformed(&error))?;
+    let body =
+        std::str::from_utf8(body).map_err(|_| ApiError::NotJson("the body is not UTF-8".to_owned()))?;
+    serde_json::from_str::<IgnoredAny>(body).map_err(|error| malformed(&error))?;
     // A derived struct would take a list for an object.
-    if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+    if !body.trim_start().starts_with('{') {
         return Err(ApiError::Invalid(vec![FieldError::new(
             "body",
             "must be an object",
         )]));
     }
-    let mut json = serde_json::Deserializer::from_slice(body);
+    let mut json = serde_json::Deserializer::from_str(body);
     serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         misfit(&path, error.inner())
     })
 }
 
+/// The body is JSON by now, whatever serde_json calls it: to it a list in place of a word is bad syntax.
 fn misfit(path: &str, error: &serde_json::Error) -> ApiError {
-    match error.classify() {
-        Category::Data => ApiError::Invalid(vec![field_error(path, &error.to_string())]),
-        // Too deep, or no UTF-8 in a string that was passed over before.
-        Category::Syntax | Category::Eof | Category::Io => malformed(error),
+    let words = error.to_string();
+    if words.starts_with("recursion limit exceeded") {
+        return ApiError::NotJson("the JSON is nested too deeply".to_owned());
     }
+    ApiError::Invalid(vec![field_error(path, &words)])
 }
 
 fn malformed(error: &serde_json::Error) -> ApiError {
@@ -225,6 +228,7 @@ mod tests {
             "settings.timeouts.conect",
             "is no field that is known here",
         );
+        check(r#"{"name": "a", "status": [1]}"#, "status", "does not fit");
         check(r#"[]"#, "body", "must be an object");
         check(r#" ["a"]"#, "body", "must be an object");
         check(r#""x, expected y""#, "body", "must be an object");

@@ -1,6 +1,6 @@
 //! What clients see of the relay, one file an endpoint or a promise.
 
-mod asks;
+pub mod asks;
 mod bodies;
 mod browsers;
 mod client_gone;
