@@ -4,6 +4,7 @@ pub mod asks;
 mod bodies;
 mod browsers;
 mod client_gone;
+mod closing;
 mod endpoints;
 mod failover;
 mod headers;
