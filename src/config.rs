@@ -147,6 +147,11 @@ pub struct Settings {
     #[arg(long, env = "POINTSMAN_REQUEST_DEADLINE", global = true, value_name = "SECONDS", default_value = "1200", value_parser = seconds_above_zero, help_heading = "Attempts")]
     pub request_deadline: Duration,
 
+    /// Seconds of silence after which a client that waits for a stream gets a keep-alive; 0: never. The first one
+    /// answers 200, before any upstream has
+    #[arg(long, env = "POINTSMAN_KEEP_ALIVE_INTERVAL", global = true, value_name = "SECONDS", default_value = "15", value_parser = seconds, help_heading = "Attempts")]
+    pub keep_alive_interval: Duration,
+
     /// Seconds to a connection with an upstream, TLS included
     #[arg(long, env = "POINTSMAN_CONNECT_TIMEOUT", global = true, value_name = "SECONDS", default_value = "5", value_parser = seconds_above_zero, help_heading = "Timeouts (a channel's settings go before)")]
     pub connect_timeout: Duration,
