@@ -153,7 +153,7 @@ mod tests {
     use super::*;
     use crate::protocol::Endpoint;
     use crate::protocol::request::read_json;
-    use crate::protocol::sse::{Frame, SseParser};
+    use crate::protocol::sse::SseParser;
     use crate::protocol::stream::Completion;
 
     /// What a client gets of a first stream and then of a second, event for event: as it is, `~` swallowed, `!` differs.
