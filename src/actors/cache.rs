@@ -18,13 +18,15 @@ use super::counters;
 use super::lease::Lease;
 use super::messages::{
     Answer, BuildEnded, BuildFailed, Choice, Choose, Close, FirstEvent, Inspect, Inspection, LastError, Pick,
-    Rebuild, Report, Unanswered,
+    Rebuild, Remember, Report, Unanswered, Wait,
 };
 use crate::routing::ids::{Generation, Moment};
+use crate::routing::pick::Question;
 use crate::routing::rebuilds::{BuildNumber, Rebuilds, Scope, Step, Urgency};
-use crate::routing::refusal::Refusal;
-use crate::routing::router::{Built, Chosen, Router};
+use crate::routing::refusal::{Refusal, WaitsFor};
+use crate::routing::router::{Built, Chosen, Found, Router};
 use crate::routing::snapshot::{Counts, Snapshot};
+use crate::routing::waiters::{Attempted, Event, Waiters};
 use crate::store::connect::Database;
 use crate::store::load_snapshot;
 
@@ -48,6 +50,9 @@ pub struct CacheActor {
     options: CacheOptions,
     router: Router,
     rebuilds: Rebuilds<BuildAnswer>,
+    waiters: Waiters<oneshot::Sender<Choice>>,
+    /// When somebody's wait is looked at next without anything having happened.
+    looks_at: Option<Instant>,
     /// The running build's task, to be cancelled at its deadline.
     building: Option<(BuildNumber, tokio::task::AbortHandle)>,
     published: watch::Sender<Arc<Snapshot>>,
@@ -73,6 +78,8 @@ impl CacheActor {
             options,
             router,
             rebuilds: Rebuilds::default(),
+            waiters: Waiters::default(),
+            looks_at: None,
             building: None,
             published,
             generations: 0,
@@ -154,7 +161,11 @@ impl CacheActor {
             return;
         }
         let answer = match result {
-            Ok(built) => Ok(self.install(*built, counts, took)),
+            Ok(built) => {
+                let generation = self.install(*built, counts, took);
+                self.serve(Event::Anything, ctx);
+                Ok(generation)
+            }
             Err(failed) => {
                 self.note_failure(&failed, took);
                 Err(failed)
@@ -204,8 +215,12 @@ impl CacheActor {
         Lease::new(grant, ctx.address())
     }
 
-    fn choice(&mut self, choose: &Choose, ctx: &mut Context<Self>) -> Choice {
-        let Choose { question, found } = choose;
+    fn choice(
+        &mut self,
+        question: &Question,
+        found: Option<&Found>,
+        ctx: &mut Context<Self>,
+    ) -> (Choice, WaitsFor) {
         let now = Instant::now();
         let chosen = match found {
             Some(found) => self.router.choose(question, found, now, &mut self.rng),
@@ -224,10 +239,72 @@ impl CacheActor {
             );
         }
         match chosen {
-            Chosen::Granted(grant) => Choice::Lease(self.lease(grant, ctx)),
-            Chosen::Refused(refusal) => Choice::Refused(refusal),
-            Chosen::Outdated => Choice::Outdated,
+            Chosen::Granted(grant) => (Choice::Lease(self.lease(grant, ctx)), WaitsFor::default()),
+            Chosen::Refused { refusal, waits_for } => (Choice::Refused(refusal), waits_for),
+            Chosen::Outdated => (Choice::Outdated, WaitsFor::default()),
         }
+    }
+
+    fn wait(&mut self, wait: Wait, ctx: &mut Context<Self>) {
+        let Wait {
+            question,
+            found,
+            until,
+            answer,
+        } = wait;
+        let (choice, waits_for) = self.choice(&question, found.as_deref(), ctx);
+        let unanswered = match choice {
+            Choice::Refused(_) if waits_for.is_worth_a_wait(until) => {
+                let added = self
+                    .waiters
+                    .add(question, found, waits_for, answer, oneshot::Sender::is_closed);
+                added.map_err(|answer| (answer, Choice::Refused(Refusal::Overloaded { retry_after: None })))
+            }
+            choice => Err((answer, choice)),
+        };
+        match unanswered {
+            Ok(()) => self.look_later(ctx),
+            // A lease for an asker that has gone reports so.
+            Err((answer, choice)) => drop(answer.send(choice)),
+        }
+    }
+
+    /// Something has happened that may end somebody's wait.
+    fn serve(&mut self, event: Event, ctx: &mut Context<Self>) {
+        if self.waiters.is_empty() {
+            return;
+        }
+        let mut waiters = std::mem::take(&mut self.waiters);
+        waiters.serve(
+            event,
+            oneshot::Sender::is_closed,
+            |question, found| match self.choice(question, found.as_deref(), ctx) {
+                (Choice::Refused(_), waits_for) if waits_for.may_come() => Attempted::NotYet(waits_for),
+                (choice, _) => Attempted::Answered(choice),
+            },
+            |answer, choice| drop(answer.send(choice)),
+        );
+        self.waiters = waiters;
+        self.look_later(ctx);
+    }
+
+    fn look_later(&mut self, ctx: &mut Context<Self>) {
+        let Some(due) = self.waiters.next_due() else {
+            return;
+        };
+        if self.looks_at.is_some_and(|at| at <= due) {
+            return;
+        }
+        self.looks_at = Some(due);
+        ctx.run_later(
+            due.saturating_duration_since(Instant::now()),
+            move |actor, ctx| {
+                if actor.looks_at == Some(due) {
+                    actor.looks_at = None;
+                    let _ = caught(|| actor.serve(Event::Time(Instant::now()), ctx));
+                }
+            },
+        );
     }
 }
 
@@ -264,7 +341,26 @@ impl Handler<Choose> for CacheActor {
 
     fn handle(&mut self, choose: Choose, ctx: &mut Self::Context) -> Self::Result {
         let overloaded = |_| Choice::Refused(Refusal::Overloaded { retry_after: None });
-        MessageResult(caught(|| self.choice(&choose, ctx)).unwrap_or_else(overloaded))
+        let Choose { question, found } = choose;
+        let choice = caught(|| self.choice(&question, found.as_deref(), ctx).0);
+        MessageResult(choice.unwrap_or_else(overloaded))
+    }
+}
+
+impl Handler<Wait> for CacheActor {
+    type Result = ();
+
+    fn handle(&mut self, wait: Wait, ctx: &mut Self::Context) {
+        // An asker whose end is dropped by a panic is told that we are overloaded.
+        let _ = caught(|| self.wait(wait, ctx));
+    }
+}
+
+impl Handler<Remember> for CacheActor {
+    type Result = ();
+
+    fn handle(&mut self, Remember { id, home }: Remember, _: &mut Self::Context) {
+        let _ = caught(|| self.router.remember(id, home));
     }
 }
 
@@ -297,22 +393,32 @@ impl Handler<Close> for CacheActor {
 impl Handler<Report> for CacheActor {
     type Result = ();
 
-    fn handle(&mut self, Report { lease, outcome }: Report, _: &mut Self::Context) {
+    fn handle(&mut self, Report { lease, outcome }: Report, ctx: &mut Self::Context) {
         let learnt = caught(|| self.router.report(lease, &outcome, Instant::now(), &mut self.rng));
-        if let Ok(Some(learnt)) = learnt
+        if let Ok(Some(learnt)) = &learnt
             && let Some(until) = learnt.cooled_until
         {
             let cooling_ms = until.saturating_duration_since(Instant::now()).as_millis() as u64;
             warn!(channel:% = learnt.channel, outcome = outcome.word(), cooling_ms = cooling_ms; "channel cools");
         }
+        let event = match learnt {
+            Ok(Some(learnt)) if learnt.recovered || learnt.probe_ended => Event::Probed,
+            _ => Event::Place,
+        };
+        let _ = caught(|| self.serve(event, ctx));
     }
 }
 
 impl Handler<FirstEvent> for CacheActor {
     type Result = ();
 
-    fn handle(&mut self, FirstEvent { lease }: FirstEvent, _: &mut Self::Context) {
-        let _ = caught(|| self.router.first_event(lease, Instant::now()));
+    fn handle(&mut self, FirstEvent { lease }: FirstEvent, ctx: &mut Self::Context) {
+        let _ = caught(|| {
+            let learnt = self.router.first_event(lease, Instant::now());
+            if learnt.is_some_and(|learnt| learnt.recovered || learnt.probe_ended) {
+                self.serve(Event::Probed, ctx);
+            }
+        });
     }
 }
 
@@ -332,6 +438,7 @@ impl Handler<Inspect> for CacheActor {
             failures: self.rebuilds.failures(),
             closings: self.router.closings().len(),
             leases: self.router.leases(),
+            waiting: self.waiters.len(),
             health: self.router.unwell(Instant::now()),
         }))
     }

@@ -1,10 +1,11 @@
 //! The messages of routing: who sends each, and when it is answered.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::Message;
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 use super::lease::Lease;
 use crate::routing::closings::Closing;
@@ -14,6 +15,7 @@ use crate::routing::outcome::Outcome;
 use crate::routing::pick::{Question, Shortage};
 use crate::routing::rebuilds::{Scope, Urgency};
 use crate::routing::refusal::Refusal;
+use crate::routing::remembered::{Home, StateId};
 use crate::routing::router::{Built, Found, NotOpen};
 use crate::routing::snapshot::{Counts, Quarantined};
 
@@ -52,7 +54,28 @@ pub struct Choose {
     pub found: Option<Arc<Found>>,
 }
 
-/// What a [`Choose`] gets.
+/// Sent by: [`Routing::pick`](super::Routing::pick), in place of [`Choose`], by whoever would rather wait than be
+/// refused. Answered through `answer`: at once if there is nothing to wait for, else when a channel is free, in
+/// order of arrival. An asker that has dropped its end has left the line.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Wait {
+    pub question: Arc<Question>,
+    pub found: Option<Arc<Found>>,
+    /// What comes only after this is not waited for. The asker goes by then.
+    pub until: Instant,
+    pub answer: oneshot::Sender<Choice>,
+}
+
+/// Sent by: [`Routing::remember_response`](super::Routing::remember_response). Not answered.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Remember {
+    pub id: StateId,
+    pub home: Home,
+}
+
+/// What a [`Choose`] or a [`Wait`] gets.
 #[derive(Debug)]
 pub enum Choice {
     Lease(Lease),
@@ -130,6 +153,8 @@ pub struct Inspection {
     pub closings: usize,
     /// Leases that have not reported.
     pub leases: usize,
+    /// Requests that wait for a channel.
+    pub waiting: usize,
     pub health: Vec<HealthView>,
 }
 

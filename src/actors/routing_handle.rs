@@ -1,25 +1,28 @@
 //! [`Routing`]: the one way to the actors, cloned into every web worker.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, TryAcquireError, watch};
+use tokio::sync::{Semaphore, TryAcquireError, oneshot, watch};
+use tokio::time::timeout_at;
 
 use super::cache::{CacheActor, CacheOptions};
 use super::changes::Changes;
 use super::counters;
 use super::lease::Lease;
 use super::messages::{
-    Answer, BuildFailed, Choice, Choose, Inspect, Inspection, IsOpen, Pick, Rebuild, Unanswered,
+    Answer, BuildFailed, Choice, Choose, Inspect, Inspection, IsOpen, Pick, Rebuild, Remember, Unanswered,
+    Wait,
 };
 use super::query::QueryActor;
 use super::tokens::{Authenticate, Forget, NoToken, Token, TokenActor};
-use crate::routing::ids::Generation;
+use crate::routing::ids::{ChannelId, Generation, KeyId};
 use crate::routing::pick::Question;
 use crate::routing::rebuilds::{Scope, Urgency};
 use crate::routing::refusal::Refusal;
+use crate::routing::remembered::{Home, StateId};
 use crate::routing::router::{Found, NotOpen};
 use crate::routing::snapshot::Snapshot;
 use crate::store::connect::Database;
@@ -101,7 +104,7 @@ impl Routing {
     /// A lease for the question, or the refusal that the database itself has told (R3). With patience, what may be
     /// free or due by then is waited for, in order of arrival.
     pub async fn pick(&self, question: Question, patience: Option<Instant>) -> Result<Lease, Refusal> {
-        let picked = self.ask(Pick(Arc::new(question))).await;
+        let picked = self.ask(Pick(Arc::new(question)), patience).await;
         let result = match &picked {
             Ok((_, source)) => source,
             Err(refusal) => refusal.code(),
@@ -110,7 +113,7 @@ impl Routing {
         picked.map(|(lease, _)| lease)
     }
 
-    async fn ask(&self, pick: Pick) -> Result<(Lease, &'static str), Refusal> {
+    async fn ask(&self, pick: Pick, patience: Option<Instant>) -> Result<(Lease, &'static str), Refusal> {
         let overloaded = |_: TryAcquireError| Refusal::Overloaded { retry_after: None };
         let _asking = self.picks.try_acquire().map_err(overloaded)?;
         let permit = Arc::clone(&self.leases).try_acquire_owned().map_err(overloaded)?;
@@ -121,25 +124,46 @@ impl Routing {
                 return Err(Refusal::Overloaded { retry_after: None });
             }
         }
-        let lease = self.ask_database(pick).await?;
+        let lease = self.ask_database(pick, patience).await?;
         Ok((lease.with(permit), "lookup"))
     }
 
-    async fn ask_database(&self, pick: Pick) -> Result<Lease, Refusal> {
+    async fn ask_database(&self, pick: Pick, patience: Option<Instant>) -> Result<Lease, Refusal> {
         for _ in 0..LOOKUPS_A_PICK {
             let found = self.found(pick.clone()).await?;
-            let choose = Choose {
-                question: Arc::clone(&pick.0),
-                found,
+            let question = Arc::clone(&pick.0);
+            let choice = match patience {
+                Some(until) => self.wait(question, found, until).await,
+                None => self.choose(question, found).await,
             };
-            match self.cache.send(choose).await {
-                Ok(Choice::Lease(lease)) => return Ok(lease),
-                Ok(Choice::Refused(refusal)) => return Err(refusal),
-                Ok(Choice::Outdated) => {}
-                Err(_) => return Err(Refusal::Overloaded { retry_after: None }),
+            match choice {
+                Choice::Lease(lease) => return Ok(lease),
+                Choice::Refused(refusal) => return Err(refusal),
+                Choice::Outdated => {}
             }
         }
         Err(Refusal::RoutingUnavailable)
+    }
+
+    async fn choose(&self, question: Arc<Question>, found: Option<Arc<Found>>) -> Choice {
+        let choice = self.cache.send(Choose { question, found }).await;
+        choice.unwrap_or(Choice::Refused(Refusal::Overloaded { retry_after: None }))
+    }
+
+    async fn wait(&self, question: Arc<Question>, found: Option<Arc<Found>>, until: Instant) -> Choice {
+        let (answer, waited) = oneshot::channel();
+        self.cache.do_send(Wait {
+            question: Arc::clone(&question),
+            found: found.clone(),
+            until,
+            answer,
+        });
+        match timeout_at(until.into(), waited).await {
+            Ok(Ok(choice)) => choice,
+            Ok(Err(_)) => Choice::Refused(Refusal::Overloaded { retry_after: None }),
+            // In vain: what there is now is the answer.
+            Err(_) => self.choose(question, found).await,
+        }
     }
 
     /// `None`: the lookup failed.

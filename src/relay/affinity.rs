@@ -15,7 +15,14 @@ pub fn conversation(request: &Request) -> Option<u64> {
         return None;
     }
     let hints = &request.asked.affinity;
-    let header = |name: &&str| request.head.caller.headers.get(*name).map(|value| value.as_bytes());
+    let header = |name: &&str| {
+        request
+            .head
+            .caller
+            .headers
+            .get(*name)
+            .map(|value| value.as_bytes())
+    };
     let named = |name: &Option<String>| name.as_ref().map(|name| name.as_bytes().to_vec());
     let name = named(&hints.prompt_cache_key)
         .or_else(|| named(&hints.session_id))
@@ -25,7 +32,10 @@ pub fn conversation(request: &Request) -> Option<u64> {
     let mut hash = Sha256::new();
     // Two clients with the same words are two conversations.
     hash.update(request.token.id.0.to_be_bytes());
-    match (&name, hints.opening.clone().and_then(|span| request.body.get(span))) {
+    match (
+        &name,
+        hints.opening.clone().and_then(|span| request.body.get(span)),
+    ) {
         (Some(name), _) => {
             hash.update(b"name");
             hash.update(name);
@@ -37,12 +47,19 @@ pub fn conversation(request: &Request) -> Option<u64> {
         (None, None) => return None,
     }
     let hash = hash.finalize();
-    Some(hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    Some(
+        hash.iter()
+            .take(8)
+            .fold(0, |number, byte| number << 8 | u64::from(*byte)),
+    )
 }
 
 /// The earlier answer or the cache that the request names: only the account that has it can serve it.
 pub fn state(request: &Request) -> Option<StateId> {
     let hints = &request.asked.affinity;
-    let id = hints.previous_response_id.as_deref().or(hints.cached_content.as_deref());
+    let id = hints
+        .previous_response_id
+        .as_deref()
+        .or(hints.cached_content.as_deref());
     id.map(StateId::of)
 }

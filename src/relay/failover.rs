@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use rand::{Rng, RngExt};
 
 use crate::actors::lease::Lease;
-use crate::routing::ids::{ChannelId, GroupName, KeyId, ModelName, Protocol};
+use crate::routing::ids::{ChannelId, GroupName, KeyId, Protocol};
 use crate::routing::outcome::{Excludes, Next, Outcome};
 use crate::routing::pick::{CoolingRule, Question};
 use crate::routing::refusal::Refusal;
@@ -296,3 +296,6 @@ impl Failover {
     }
 }
 
+#[cfg(test)]
+#[path = "failover/tests.rs"]
+mod tests;

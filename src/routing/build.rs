@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::ids::{ChannelId, Generation, KeyId, Moment};
+use super::ids::{ChannelId, Generation, KeyId, ModelName, Moment};
 use super::open::{AbilityFacts, ChannelFacts, WhyClosed, ability_open, channel_open};
 use super::route::{Candidate, Route, Slot};
-use super::rows::{AbilityRow, ChannelRow, KeyRow, RowFault};
+use super::rows::{AbilityRow, ChannelRow, KeyRow, ModelSpec, RowFault};
 use super::snapshot::{Channel, Key, NameIndex, Names, Quarantined, Snapshot};
 
 /// Rows as they come from the database, not yet a snapshot.
@@ -24,6 +24,7 @@ pub struct Draft {
     abilities: Vec<DraftAbility>,
     /// Overrides and faults of the few abilities that have any, by place in `abilities`.
     overrides: FxHashMap<u32, Overrides>,
+    models: FxHashMap<ModelName, Option<Arc<ModelSpec>>>,
 }
 
 #[derive(Debug)]
@@ -113,6 +114,21 @@ impl Draft {
         self.abilities.push(ability);
     }
 
+    /// Takes a row of `models`.
+    pub fn model(&mut self, name: ModelName, spec: Result<ModelSpec, RowFault>) {
+        self.models.insert(name, spec.ok().map(Arc::new));
+    }
+
+    /// What is configured for models; a row that cannot be read is as it was last.
+    fn take_models(&mut self, last_good: &Snapshot) -> Arc<FxHashMap<ModelName, Arc<ModelSpec>>> {
+        let specs = std::mem::take(&mut self.models).into_iter();
+        let good = |(name, spec): (ModelName, Option<Arc<ModelSpec>>)| {
+            let spec = spec.or_else(|| last_good.model(name.as_str()).cloned())?;
+            Some((name, spec))
+        };
+        Arc::new(specs.filter_map(good).collect())
+    }
+
     fn slot(&mut self, id: ChannelId) -> Slot {
         *self.slots.entry(id).or_insert_with(|| {
             self.channels.push(DraftChannel {
@@ -125,7 +141,8 @@ impl Draft {
     }
 
     /// A whole new snapshot of these rows. What cannot be decoded is taken from `last_good`.
-    pub fn snapshot(self, last_good: &Snapshot, generation: Generation, began: Moment) -> Snapshot {
+    pub fn snapshot(mut self, last_good: &Snapshot, generation: Generation, began: Moment) -> Snapshot {
+        let models = self.take_models(last_good);
         let mut quarantine = Quarantine::default();
         let decided = self.decide(last_good, &mut quarantine);
         let mut snapshot = Snapshot {
@@ -135,6 +152,7 @@ impl Draft {
             slots: self.slots,
             names: Arc::new(self.names),
             quarantined: quarantine.list(),
+            models,
             ..Snapshot::default()
         };
         snapshot
@@ -155,7 +173,7 @@ impl Draft {
 
     /// `base` with these rows in place of all that it knew of `channels`; a channel without a row is gone.
     pub fn patch(
-        self,
+        mut self,
         base: &Snapshot,
         channels: impl IntoIterator<Item = ChannelId>,
         generation: Generation,
@@ -164,6 +182,7 @@ impl Draft {
         let mut quarantine = Quarantine::default();
         let decided = self.decide(base, &mut quarantine);
         let mut patch = Patch::new(base, generation);
+        patch.snapshot.models = self.take_models(base);
         for id in channels {
             patch.leave(id);
             patch.snapshot.patched.insert(id, began);

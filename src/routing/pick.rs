@@ -9,9 +9,9 @@ use rand::{Rng, RngExt};
 use super::closings::Closings;
 use super::health::{Health, Standing, Word};
 use super::ids::{ChannelId, GroupName, KeyId, ModelName, Moment, Protocol};
+use super::remembered::{Home, StateId};
 use super::route::{Route, Slot, Tier};
 use super::rows::KeyMode;
-use super::remembered::{Home, StateId};
 use super::snapshot::{Channel, Key, Snapshot};
 use super::tried::{Tried, Turn};
 use super::weight;
@@ -34,7 +34,7 @@ pub struct Question {
 }
 
 /// Whether a channel that cools may be picked (R13).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum CoolingRule {
     /// Only channels that do not cool.
     #[default]
@@ -63,8 +63,12 @@ pub struct Shortage {
     pub speaks: bool,
     /// Some open channel that speaks it has all its places taken.
     pub full: bool,
-    /// When the first of those that cool by a guess, or are being probed, may be tried.
+    /// When the first of those that cool by a guess may be tried.
     pub cooling_until: Option<Instant>,
+    /// Some are being probed.
+    pub probed: bool,
+    /// When the first of those that this request may try again has rested.
+    pub resting: Option<Instant>,
     /// When the first of those that cool by their provider's own word may be tried, and its status.
     pub barred: Option<(Instant, u16)>,
     /// A read older than what this node knows of a channel spoke for it: ask again.
@@ -74,14 +78,19 @@ pub struct Shortage {
 impl Shortage {
     /// This one, and what another route of the same question has that is full, cooling or barred.
     pub fn merged(&self, other: &Shortage) -> Shortage {
-        let earlier = |a: Option<Instant>, b: Option<Instant>| a.into_iter().chain(b).min();
         Shortage {
             full: self.full || other.full,
+            probed: self.probed || other.probed,
             cooling_until: earlier(self.cooling_until, other.cooling_until),
-            barred: self.barred.into_iter().chain(other.barred).min(),
+            resting: earlier(self.resting, other.resting),
+            barred: earlier(self.barred, other.barred),
             ..self.clone()
         }
     }
+}
+
+fn earlier<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    one.into_iter().chain(other).min()
 }
 
 /// What stands between a route and a pick, besides the route.
@@ -91,6 +100,8 @@ pub struct Bars<'a> {
     pub now: Instant,
     /// For the route of a lookup: when it began, and the snapshot that may know better.
     pub read: Option<(Moment, &'a Snapshot)>,
+    /// Where the state lives that the question builds on.
+    pub home: Option<Home>,
 }
 
 /// The channel that has its turn, of those whose keys take turns.
@@ -107,32 +118,34 @@ pub fn pick(
     turns: &mut impl Turns,
     rng: &mut impl Rng,
 ) -> Result<Picked, Shortage> {
+    let view = |group| View {
+        snapshot,
+        question,
+        bars,
+        group,
+    };
+    if let Some(home) = bars.home
+        && let Some(picked) = question
+            .groups
+            .iter()
+            .find_map(|group| view(group).at_home(home, turns, rng))
+    {
+        return Ok(picked);
+    }
     let mut shortage = Shortage::default();
     let mut soonest: Option<(Instant, Slot, &GroupName)> = None;
     for group in question.groups.iter() {
         let Some(route) = snapshot.route(group.as_str(), question.model.as_str()) else {
             continue;
         };
-        let view = View {
-            snapshot,
-            question,
-            bars,
-            group,
-        };
         shortage.has_ability = true;
-        if let Some(slot) = view.choose(route, rng) {
-            return view.lease(slot, bars.now, turns, rng).ok_or(shortage);
+        if let Some(slot) = view(group).choose(route, rng) {
+            return view(group).lease(slot, turns, rng).ok_or(shortage);
         }
-        view.account(route, &mut shortage, &mut soonest);
+        view(group).account(route, &mut shortage, &mut soonest);
     }
-    if let (CoolingRule::SoonestDue, Some((due, slot, group))) = (question.cooling, soonest) {
-        let view = View {
-            snapshot,
-            question,
-            bars,
-            group,
-        };
-        return view.lease(slot, due.max(bars.now), turns, rng).ok_or(shortage);
+    if let (CoolingRule::SoonestDue, Some((_, slot, group))) = (question.cooling, soonest) {
+        return view(group).lease_soonest(slot).ok_or(shortage);
     }
     Err(shortage)
 }
@@ -165,6 +178,10 @@ enum Usable {
     Barred {
         due: Instant,
         status: u16,
+    },
+    /// Nothing but this request's own rest after a failure there speaks against it.
+    Resting {
+        due: Instant,
     },
 }
 
@@ -199,7 +216,8 @@ impl<'a> View<'a> {
         if !self.speaks(slot) {
             return Usable::SpeaksNot;
         }
-        if self.question.tried.has_channel(channel.id) {
+        let turn = self.question.tried.channel_turn(channel.id, self.bars.now);
+        if turn == Turn::Never {
             return Usable::Tried;
         }
         if self
@@ -210,13 +228,27 @@ impl<'a> View<'a> {
             return Usable::Full;
         }
         if channel.keys.is_empty() {
-            return self.standing(channel, None, self.bars.now);
+            return self.rested(turn, self.standing(channel, None));
         }
-        let keys = channel
-            .keys
-            .iter()
-            .map(|key| self.key_usable(channel, key, self.bars.now));
-        keys.min_by_key(|usable| usable.rank()).unwrap_or(Usable::Closed)
+        let keys = channel.keys.iter().map(|key| self.key_usable(channel, key));
+        let best = keys.min_by_key(|usable| usable.rank());
+        self.rested(turn, best.unwrap_or(Usable::Closed))
+    }
+
+    /// What a rest adds to how a channel or key stands.
+    fn rested(&self, turn: Turn, usable: Usable) -> Usable {
+        match (turn, usable) {
+            (Turn::Never, _) => Usable::Tried,
+            (Turn::From(due), Usable::Now) => Usable::Resting { due },
+            // Where a rest would not be the end of it, it is not worth a wait.
+            (Turn::From(due), Usable::Cooling { probed: false, .. })
+                if self.question.cooling == CoolingRule::SoonestDue =>
+            {
+                Usable::Resting { due }
+            }
+            (Turn::From(due), Usable::Resting { due: other }) => Usable::Resting { due: due.max(other) },
+            (Turn::From(_) | Turn::Now, usable) => usable,
+        }
     }
 
     fn speaks(&self, slot: Slot) -> bool {
@@ -249,7 +281,7 @@ impl<'a> View<'a> {
         })
     }
 
-    fn key_usable(&self, channel: &Channel, key: &Key, at: Instant) -> Usable {
+    fn key_usable(&self, channel: &Channel, key: &Key) -> Usable {
         let read_at = self
             .bars
             .read
@@ -261,23 +293,22 @@ impl<'a> View<'a> {
                 Usable::Closed
             };
         }
-        if self.question.tried.has_key(key.id) {
-            return Usable::Tried;
-        }
-        self.standing(channel, Some(key.id), at)
+        let turn = self.question.tried.key_turn(key.id, self.bars.now);
+        self.rested(turn, self.standing(channel, Some(key.id)))
     }
 
-    fn standing(&self, channel: &Channel, key: Option<KeyId>, at: Instant) -> Usable {
+    fn standing(&self, channel: &Channel, key: Option<KeyId>) -> Usable {
+        let now = self.bars.now;
         match self
             .bars
             .health
-            .standing(channel.id, key, &self.question.model, at)
+            .standing(channel.id, key, &self.question.model, now)
         {
             Standing::Well | Standing::ReadyToProbe => Usable::Now,
             Standing::Cooling {
                 word: Word::Provider { until, status },
                 ..
-            } if until > at => Usable::Barred { due: until, status },
+            } if until > now => Usable::Barred { due: until, status },
             Standing::Cooling { due, .. } => Usable::Cooling { due, probed: false },
             Standing::ProbeInFlight { until } => Usable::Cooling {
                 due: until,
@@ -286,21 +317,56 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The chosen channel with one of its keys that may be used at `at`.
-    fn lease(&self, slot: Slot, at: Instant, turns: &mut impl Turns, rng: &mut impl Rng) -> Option<Picked> {
+    /// The channel at which the question's state lives, with its key if that may be used, else another of its keys.
+    fn at_home(&self, home: Home, turns: &mut impl Turns, rng: &mut impl Rng) -> Option<Picked> {
+        let (group, model) = (self.group.as_str(), self.question.model.as_str());
+        let slot = self.snapshot.open_ability(home.channel, group, model)?.slot;
+        if self.usable(slot) != Usable::Now {
+            return None;
+        }
         let channel = self.snapshot.at(slot)?;
-        let picked = |key| Picked {
+        let key = channel.keys.iter().find(|key| Some(key.id) == home.key);
+        match key.filter(|key| self.key_usable(channel, key) == Usable::Now) {
+            Some(key) => Some(self.picked(channel, Some(key.clone()))),
+            None => self.lease(slot, turns, rng),
+        }
+    }
+
+    fn picked(&self, channel: &Arc<Channel>, key: Option<Key>) -> Picked {
+        Picked {
             channel: Arc::clone(channel),
             key,
             group: self.group.clone(),
+        }
+    }
+
+    /// A channel that cools, with its key that is soonest due; one that its provider's word bars is not tried.
+    fn lease_soonest(&self, slot: Slot) -> Option<Picked> {
+        let channel = self.snapshot.at(slot)?;
+        if channel.keys.is_empty() {
+            return Some(self.picked(channel, None));
+        }
+        let due = |key: &&Key| match self.key_usable(channel, key) {
+            Usable::Now => Some(self.bars.now),
+            Usable::Cooling { due, probed: false } => Some(due),
+            _ => None,
         };
+        let keys = channel.keys.iter().filter_map(|key| Some((due(&key)?, key)));
+        let (_, key) = keys.min_by_key(|(due, _)| *due)?;
+        Some(self.picked(channel, Some(key.clone())))
+    }
+
+    /// The chosen channel with one of its keys that may be used now.
+    fn lease(&self, slot: Slot, turns: &mut impl Turns, rng: &mut impl Rng) -> Option<Picked> {
+        let channel = self.snapshot.at(slot)?;
+        let picked = |key| self.picked(channel, key);
         if channel.keys.is_empty() {
             return Some(picked(None));
         }
         let usable: Vec<&Key> = channel
             .keys
             .iter()
-            .filter(|key| self.key_usable(channel, key, at) == Usable::Now)
+            .filter(|key| self.key_usable(channel, key) == Usable::Now)
             .collect();
         if usable.is_empty() {
             return None;
@@ -334,25 +400,17 @@ impl<'a> View<'a> {
             };
             match usable {
                 Usable::Full => shortage.full = true,
-                Usable::Cooling { due, probed } => {
-                    let earlier = shortage.cooling_until.is_none_or(|known| due < known);
-                    shortage.cooling_until = if earlier {
-                        Some(due)
-                    } else {
-                        shortage.cooling_until
-                    };
-                    if !probed && soonest.is_none_or(|(known, ..)| due < known) {
+                Usable::Cooling { probed: true, .. } => shortage.probed = true,
+                Usable::Cooling { due, probed: false } => {
+                    shortage.cooling_until = earlier(shortage.cooling_until, Some(due));
+                    if soonest.is_none_or(|(known, ..)| due < known) {
                         *soonest = Some((due, candidate.slot, self.group));
                     }
                 }
                 Usable::Barred { due, status } => {
-                    let earlier = shortage.barred.is_none_or(|(known, _)| due < known);
-                    shortage.barred = if earlier {
-                        Some((due, status))
-                    } else {
-                        shortage.barred
-                    };
+                    shortage.barred = earlier(shortage.barred, Some((due, status)));
                 }
+                Usable::Resting { due } => shortage.resting = earlier(shortage.resting, Some(due)),
                 Usable::Now | Usable::Closed | Usable::Superseded => {}
                 Usable::InSnapshot | Usable::SpeaksNot | Usable::Tried => {}
             }
@@ -365,15 +423,16 @@ impl Usable {
     fn rank(self) -> (u8, Option<Instant>) {
         match self {
             Usable::Now => (0, None),
-            Usable::Cooling { due, probed: false } => (1, Some(due)),
-            Usable::Cooling { due, probed: true } => (2, Some(due)),
-            Usable::Barred { due, .. } => (3, Some(due)),
-            Usable::Full => (4, None),
-            Usable::Tried => (5, None),
-            Usable::SpeaksNot => (6, None),
-            Usable::Superseded => (7, None),
-            Usable::InSnapshot => (8, None),
-            Usable::Closed => (9, None),
+            Usable::Resting { due } => (1, Some(due)),
+            Usable::Cooling { due, probed: false } => (2, Some(due)),
+            Usable::Cooling { due, probed: true } => (3, Some(due)),
+            Usable::Barred { due, .. } => (4, Some(due)),
+            Usable::Full => (5, None),
+            Usable::Tried => (6, None),
+            Usable::SpeaksNot => (7, None),
+            Usable::Superseded => (8, None),
+            Usable::InSnapshot => (9, None),
+            Usable::Closed => (10, None),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::pick::Shortage;
+use super::pick::{CoolingRule, Shortage};
+use super::waiters::Event;
 
 /// The router's own refusals, by the names that clients see in `error.code`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +68,7 @@ pub fn refusal(shortage: &Shortage, known: &Shortage, has_tried: bool, now: Inst
 /// the snapshot has is open for all we know (R3).
 pub fn busy(shortage: &Shortage, now: Instant) -> Refusal {
     match (shortage.cooling_until, shortage.barred) {
-        (None, Some((due, status))) if !shortage.full => Refusal::RateLimited {
+        (None, Some((due, status))) if !shortage.full && !shortage.probed => Refusal::RateLimited {
             status,
             retry_after: due.saturating_duration_since(now),
         },
@@ -80,5 +81,59 @@ pub fn busy(shortage: &Shortage, now: Instant) -> Refusal {
 
 /// Whether the route has something that can be waited for.
 pub fn waits(shortage: &Shortage) -> bool {
-    shortage.full || shortage.cooling_until.is_some() || shortage.barred.is_some()
+    shortage.full || shortage.probed || shortage.cooling_until.is_some() || shortage.barred.is_some()
+}
+
+/// What a request may wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WaitsFor {
+    /// A place at a channel that is full.
+    pub place: bool,
+    /// The first real event of a probe, or its end.
+    pub probe: bool,
+    /// The moment from which a channel may be tried.
+    pub due: Option<Instant>,
+}
+
+impl WaitsFor {
+    /// What a question of this rule waits for. One that passes over what cools has other models to go on to: it
+    /// waits for nothing but its own rest.
+    pub fn of(shortage: &Shortage, rule: CoolingRule) -> WaitsFor {
+        match rule {
+            CoolingRule::PassOver => WaitsFor {
+                due: shortage.resting,
+                ..WaitsFor::default()
+            },
+            CoolingRule::SoonestDue => {
+                let barred = shortage.barred.map(|(due, _)| due);
+                WaitsFor {
+                    place: shortage.full,
+                    probe: shortage.probed,
+                    due: [shortage.resting, barred, shortage.cooling_until]
+                        .into_iter()
+                        .flatten()
+                        .min(),
+                }
+            }
+        }
+    }
+
+    /// Whether there is anything to wait for.
+    pub fn may_come(&self) -> bool {
+        *self != WaitsFor::default()
+    }
+
+    /// Whether it may come by then.
+    pub fn is_worth_a_wait(&self, until: Instant) -> bool {
+        self.place || self.probe || self.due.is_some_and(|due| due <= until)
+    }
+
+    pub fn is_ended_by(&self, event: Event) -> bool {
+        match event {
+            Event::Place => self.place,
+            Event::Probed => self.place || self.probe,
+            Event::Time(now) => self.due.is_some_and(|due| due <= now),
+            Event::Anything => true,
+        }
+    }
 }

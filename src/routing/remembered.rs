@@ -73,6 +73,9 @@ mod tests {
         }
         assert_eq!(remembered.home(id(0)), None);
         assert_eq!(remembered.home(id(1)), Some(home(1)));
-        assert_eq!(remembered.home(id(REMEMBERED.get())), Some(home(REMEMBERED.get())));
+        assert_eq!(
+            remembered.home(id(REMEMBERED.get())),
+            Some(home(REMEMBERED.get()))
+        );
     }
 }

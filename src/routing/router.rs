@@ -16,7 +16,8 @@ use super::open::WhyClosed;
 use super::outcome::Outcome;
 use super::pick::{Bars, Picked, Question, Shortage, Turns, pick};
 use super::rebuilds::Scope;
-use super::refusal::{Refusal, busy, refusal};
+use super::refusal::{Refusal, WaitsFor, busy, refusal};
+use super::remembered::{Home, Remembered, StateId};
 use super::snapshot::{Key, Snapshot};
 
 /// Everything that picks are made of on this node.
@@ -27,6 +28,7 @@ pub struct Router {
     health: Health,
     misses: Misses,
     turns: KeyTurns,
+    remembered: Remembered,
     last_lease: u64,
 }
 
@@ -66,7 +68,11 @@ pub enum NotOpen {
 #[derive(Debug)]
 pub enum Chosen {
     Granted(Grant),
-    Refused(Refusal),
+    Refused {
+        refusal: Refusal,
+        /// What may come all the same.
+        waits_for: WaitsFor,
+    },
     /// What the lookup read is older than what this node knows by now: ask again.
     Outdated,
 }
@@ -131,6 +137,7 @@ impl Router {
             health: Health::new(probe_timeout),
             misses: Misses::default(),
             turns: KeyTurns::default(),
+            remembered: Remembered::default(),
             last_lease: 0,
         }
     }
@@ -146,6 +153,7 @@ impl Router {
             health: &self.health,
             now,
             read: None,
+            home: question.state.and_then(|id| self.remembered.home(id)),
         };
         let picked = pick(&self.snapshot, question, &bars, &mut self.turns, rng)?;
         Ok(self.grant(picked, question, now))
@@ -164,6 +172,7 @@ impl Router {
             health: &self.health,
             now,
             read,
+            home: question.state.and_then(|id| self.remembered.home(id)),
         };
         match pick(&found.route, question, &bars, &mut self.turns, rng) {
             Ok(picked) => {
@@ -173,22 +182,40 @@ impl Router {
                 Chosen::Granted(self.grant(picked, question, now))
             }
             Err(shortage) if shortage.superseded => Chosen::Outdated,
-            Err(_) if found.maybe_open && question.tried.is_empty() => {
-                Chosen::Refused(Refusal::RoutingUnavailable)
-            }
-            Err(shortage) => Chosen::Refused(refusal(&shortage, &known, !question.tried.is_empty(), now)),
+            Err(shortage) => Chosen::Refused {
+                refusal: if found.maybe_open && question.tried.is_empty() {
+                    Refusal::RoutingUnavailable
+                } else {
+                    refusal(&shortage, &known, !question.tried.is_empty(), now)
+                },
+                waits_for: WaitsFor::of(&shortage.merged(&known), question.cooling),
+            },
         }
     }
 
     /// The answer when the lookup failed: the snapshot's own shortage stands if it has an open route that is
     /// only barred or full, else nothing is known (R3).
     pub fn without_database(&mut self, question: &Question, now: Instant, rng: &mut impl Rng) -> Chosen {
-        match self.pick(question, now, rng) {
-            Ok(grant) => Chosen::Granted(grant),
-            Err(shortage) if super::refusal::waits(&shortage) => Chosen::Refused(busy(&shortage, now)),
-            Err(_) if !question.tried.is_empty() => Chosen::Refused(Refusal::Exhausted),
-            Err(_) => Chosen::Refused(Refusal::RoutingUnavailable),
+        let shortage = match self.pick(question, now, rng) {
+            Ok(grant) => return Chosen::Granted(grant),
+            Err(shortage) => shortage,
+        };
+        let refusal = if super::refusal::waits(&shortage) {
+            busy(&shortage, now)
+        } else if question.tried.is_empty() {
+            Refusal::RoutingUnavailable
+        } else {
+            Refusal::Exhausted
+        };
+        Chosen::Refused {
+            refusal,
+            waits_for: WaitsFor::of(&shortage, question.cooling),
         }
+    }
+
+    /// An upstream keeps something under this name.
+    pub fn remember(&mut self, id: StateId, home: Home) {
+        self.remembered.remember(id, home);
     }
 
     /// The rebuild to ask for after a lookup has found what the snapshot lacks.

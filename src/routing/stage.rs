@@ -6,12 +6,12 @@ use std::sync::Arc;
 use super::build::Draft;
 use super::ids::{ChannelId, Generation, KeyId, Moment, Protocol};
 use super::pick::{CoolingRule, Question};
-use super::tried::Tried;
 use super::rows::{
     AbilityRow, ChannelRow, ChannelSpec, KeyMode, KeyRow, KeySpec, ProviderTraits, RowFault, Secret,
     Settings, Status,
 };
 use super::snapshot::Snapshot;
+use super::tried::Tried;
 
 /// A channel and its rows, as the database would tell them.
 #[derive(Clone, Debug)]

@@ -81,7 +81,12 @@ impl Tried {
     }
 
     pub fn channel_turn(&self, channel: ChannelId, now: Instant) -> Turn {
-        self.turn(self.channels.contains(&channel), &self.resting_channels, channel, now)
+        self.turn(
+            self.channels.contains(&channel),
+            &self.resting_channels,
+            channel,
+            now,
+        )
     }
 
     pub fn key_turn(&self, key: KeyId, now: Instant) -> Turn {
@@ -89,7 +94,10 @@ impl Tried {
     }
 
     fn turn<T: PartialEq>(&self, excluded: bool, resting: &[(T, Instant)], id: T, now: Instant) -> Turn {
-        let due = resting.iter().find(|(known, _)| *known == id).map(|(_, due)| *due);
+        let due = resting
+            .iter()
+            .find(|(known, _)| *known == id)
+            .map(|(_, due)| *due);
         match (excluded, due, self.round) {
             (true, ..) | (false, Some(_), Round::First) => Turn::Never,
             (false, Some(due), Round::Second) if due > now => Turn::From(due),

@@ -36,6 +36,11 @@ pub(crate) struct Written<T> {
 }
 
 impl<T> Written<T> {
+    /// What is configured for a model: every build reads all of that, so no channel need be named.
+    pub fn models(value: T) -> Self {
+        Self::aside(value)
+    }
+
     /// Something that no route depends on.
     pub fn aside(value: T) -> Self {
         Self {

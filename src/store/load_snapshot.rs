@@ -10,6 +10,7 @@ use sea_orm::sea_query::{Alias, Expr, ExprTrait, Order, Query, SelectStatement};
 use super::connect::{Database, LaneName};
 use super::decode::{self, ABILITY, CHANNEL, KEY, of_table};
 use super::error::StoreError;
+use super::models;
 use super::session::{Begin, Session};
 use crate::routing::build::Draft;
 use crate::routing::ids::ChannelId;
@@ -18,16 +19,14 @@ use crate::routing::rows::ProviderLookup;
 /// Ids in one statement: SQLite takes 32766 values, PostgreSQL 65535.
 const IDS_AT_ONCE: usize = 10_000;
 
-/// Every channel, key and ability.
+/// Every channel, key and ability, and what is configured for models.
 pub async fn everything(database: &Database) -> Result<Draft, StoreError> {
     load(database, Which::All).await
 }
 
-/// Every row of the named channels; one that is gone has none.
+/// Every row of the named channels; one that is gone has none. What is configured for models is few rows and read
+/// whole.
 pub async fn channels(database: &Database, ids: &[ChannelId]) -> Result<Draft, StoreError> {
-    if ids.is_empty() {
-        return Ok(Draft::default());
-    }
     load(database, Which::These(ids.iter().map(|id| id.0).collect())).await
 }
 
@@ -64,6 +63,7 @@ async fn load_on(session: &Session, wanted: &Wanted) -> Result<Draft, StoreError
             }
         }
     }
+    models::for_build(session, &mut draft).await?;
     session.run("COMMIT").await?;
     Ok(draft)
 }

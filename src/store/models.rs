@@ -16,9 +16,11 @@ use super::connect::{Database, LaneName};
 use super::decode::column;
 use super::error::StoreError;
 use super::paging::{Listed, Page, contains, count};
+use super::receipt::Receipt;
 use super::session::{Begin, Session};
+use crate::routing::build::Draft;
 use crate::routing::ids::ModelName;
-use crate::routing::rows::RowFault;
+use crate::routing::rows::{ModelSettings, ModelSpec, RowFault};
 
 /// A row of `models`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -120,9 +122,44 @@ fn readable(row: &dyn Cells) -> Option<ModelRow> {
         .ok()
 }
 
+/// Every row for a snapshot, on the build's own connection and in its view. One that cannot be read keeps its last
+/// good definition (R7).
+pub(super) async fn for_build(session: &Session, draft: &mut Draft) -> Result<(), StoreError> {
+    session
+        .each_of(&columns(), |row| {
+            let Ok(name) = column(row, 0, "name").text() else {
+                return;
+            };
+            draft.model(
+                ModelName::new(name),
+                read(row).and_then(|row| spec(&row)).inspect_err(|fault| {
+                    log::warn!(model = name; "row of models cannot be read: {fault}");
+                }),
+            );
+        })
+        .await
+}
+
+/// What a row means for routing.
+fn spec(row: &ModelRow) -> Result<ModelSpec, RowFault> {
+    let settings: Option<ModelSettings> = serde_json::from_value(row.settings.clone())
+        .map_err(|_| RowFault::new("settings", "expected an object of timeouts and affinity"))?;
+    let settings = settings.unwrap_or_default();
+    let mut timeouts = settings.timeouts;
+    if let Some(limit) = row.first_token_timeout_ms {
+        timeouts.first_token = Some(limit as f64 / 1000.0);
+    }
+    Ok(ModelSpec {
+        name: row.name.clone(),
+        fallbacks: row.fallbacks.clone(),
+        timeouts,
+        affinity: settings.affinity.unwrap_or(true),
+    })
+}
+
 /// Creates or replaces; true if there was none before.
-pub async fn put(database: &Database, row: ModelRow) -> Result<bool, ChangeError> {
-    commit::write_aside(database, row, |session, row| write(session, row).boxed()).await
+pub async fn put(database: &Database, row: ModelRow) -> Result<(bool, Receipt), ChangeError> {
+    commit::write(database, row, |session, row| write(session, row).boxed()).await
 }
 
 async fn write(session: &Session, row: &ModelRow) -> Result<Written<bool>, ChangeError> {
@@ -143,18 +180,18 @@ async fn write(session: &Session, row: &ModelRow) -> Result<Written<bool>, Chang
         .on_conflict(replace)
         .exec_without_returning(session)
         .await?;
-    Ok(Written::aside(before.is_none()))
+    Ok(Written::models(before.is_none()))
 }
 
 /// True if there was one.
-pub async fn delete(database: &Database, name: &ModelName) -> Result<bool, ChangeError> {
-    commit::write_aside(database, name.clone(), |session, name| {
+pub async fn delete(database: &Database, name: &ModelName) -> Result<(bool, Receipt), ChangeError> {
+    commit::write(database, name.clone(), |session, name| {
         async move {
             let done = model::Entity::delete_many()
                 .filter(model::Column::Name.eq(name.as_str()))
                 .exec(session)
                 .await?;
-            Ok(Written::aside(done.rows_affected > 0))
+            Ok(Written::models(done.rows_affected > 0))
         }
         .boxed()
     })

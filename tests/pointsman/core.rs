@@ -5,9 +5,10 @@ use pointsman::actors::{Routing, RoutingOptions};
 use pointsman::protocol::providers;
 use pointsman::routing::closings::Closing;
 use pointsman::routing::ids::{ChannelId, GroupName, KeyId, Protocol};
-use pointsman::routing::pick::{CoolingRule, Question, Tried};
+use pointsman::routing::pick::{CoolingRule, Question};
 use pointsman::routing::rows::{ProviderTraits, Secret};
 use pointsman::routing::snapshot::Snapshot;
+use pointsman::routing::tried::Tried;
 use pointsman::store::change_status::{Change, OperatorStatus, set_channel};
 use pointsman::store::channels::{self, NewChannel};
 use pointsman::store::connect::{Database, Options};
@@ -150,7 +151,7 @@ impl Drop for Core {
 }
 
 pub async fn pick(routing: &Routing, groups: &[&str], model: &str) -> Result<ChannelId, &'static str> {
-    match routing.pick(question(groups, model)).await {
+    match routing.pick(question(groups, model), None).await {
         Ok(lease) => Ok(lease.channel().id),
         Err(refusal) => Err(refusal.code()),
     }
@@ -163,6 +164,7 @@ pub fn question(groups: &[&str], model: &str) -> Question {
         protocol: Protocol::OpenAi,
         tried: Tried::default(),
         affinity: None,
+        state: None,
         cooling: CoolingRule::PassOver,
     }
 }

@@ -12,7 +12,7 @@ use crate::routing::outcome::Outcome;
 use crate::routing::rebuilds::Scope;
 use crate::routing::refusal::Refusal;
 use crate::routing::router::{Built, Chosen, Found, Router};
-use crate::routing::rows::Status;
+use crate::routing::rows::{ModelSpec, RowFault, Status};
 use crate::routing::stage::{Rows, draft, question, snapshot, tiers};
 
 fn now() -> Instant {
@@ -103,7 +103,7 @@ fn r2_a_key_that_failed_is_not_picked_again_and_its_channel_goes_with_the_last()
     for _ in 0..2 {
         let grant = router.pick(&asked, now(), &mut rng).expect("a key is left");
         let key = grant.picked.key.expect("the provider needs one").id;
-        assert!(!asked.tried.has_key(key));
+        assert_eq!(asked.tried.key_turn(key, now()), Turn::Now);
         asked.tried.key(key);
     }
     let shortage = router
@@ -171,7 +171,7 @@ fn refusal(rows: &[Rows], asked: &Question) -> Refusal {
     let mut rng = SmallRng::seed_from_u64(1);
     router.pick(asked, now(), &mut rng).expect_err("a miss");
     match router.choose(asked, &found(rows, 2), now(), &mut rng) {
-        Chosen::Refused(refusal) => refusal,
+        Chosen::Refused { refusal, .. } => refusal,
         other => panic!("not refused but {other:?}"),
     }
 }
@@ -208,7 +208,13 @@ fn r4_a_failed_lookup_is_never_a_refusal_for_want_of_a_channel() {
     let mut router = router(&[]);
     let mut rng = SmallRng::seed_from_u64(1);
     let chosen = router.without_database(&question(&["g"], "m"), now(), &mut rng);
-    assert!(matches!(chosen, Chosen::Refused(Refusal::RoutingUnavailable)));
+    assert!(matches!(
+        chosen,
+        Chosen::Refused {
+            refusal: Refusal::RoutingUnavailable,
+            ..
+        }
+    ));
 }
 
 #[test]
@@ -348,4 +354,117 @@ fn picture(snapshot: &Snapshot) -> Vec<String> {
         }
     }
     lines
+}
+
+#[test]
+fn r13_of_the_keys_that_cool_one_that_is_barred_is_never_tried() {
+    let mut rows = Rows::new(1);
+    rows.keys = vec![(11, true), (12, true)];
+    let mut router = router(&[rows]);
+    let mut rng = SmallRng::seed_from_u64(1);
+    let mut asked = question(&["g"], "m");
+    let at = now();
+    let mut fails = |router: &mut Router, retry_after| {
+        let grant = router.pick(&asked, at, &mut rng).expect("a key is well");
+        let busy = Outcome::Busy {
+            status: 429,
+            retry_after,
+        };
+        router.report(grant.lease, &busy, at, &mut rng);
+        grant.picked.key.map(|key| key.id)
+    };
+    // The bar ends before the guessed cooling of the other key can.
+    let barred = fails(&mut router, Some(Duration::from_millis(1)));
+    let cooling = fails(&mut router, None);
+    assert_ne!(barred, cooling);
+    asked.cooling = CoolingRule::SoonestDue;
+    for seed in 0..20 {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let grant = router.pick(&asked, at, &mut rng).expect("one cools by a guess");
+        assert_eq!(grant.picked.key.map(|key| key.id), cooling);
+        router.report(grant.lease, &Outcome::Gone, at, &mut rng);
+    }
+}
+
+#[test]
+fn r2_what_rests_is_waited_for_unless_it_cools_and_something_else_is_at_hand() {
+    let mut router = router(&tiers("0: 1*1"));
+    let mut rng = SmallRng::seed_from_u64(1);
+    let at = now();
+    let due = at + Duration::from_secs(1);
+    let mut asked = question(&["g"], "m");
+    asked.tried.channel_until(ChannelId(1), due);
+    let shortage = router.pick(&asked, at, &mut rng).expect_err("others first");
+    assert_eq!(shortage.resting, None);
+    asked.tried.begin(crate::routing::tried::Round::Second);
+    let shortage = router.pick(&asked, at, &mut rng).expect_err("it rests");
+    assert_eq!(shortage.resting, Some(due));
+    let grant = router.pick(&asked, due, &mut rng).expect("it has rested");
+    let busy = Outcome::Busy {
+        status: 429,
+        retry_after: None,
+    };
+    router.report(grant.lease, &busy, at, &mut rng);
+    let shortage = router.pick(&asked, at, &mut rng).expect_err("it cools");
+    assert!(shortage.resting.is_none() && shortage.cooling_until.is_some());
+    asked.cooling = CoolingRule::SoonestDue;
+    let shortage = router.pick(&asked, at, &mut rng).expect_err("a rest is a rest");
+    assert_eq!(shortage.resting, Some(due));
+    assert!(router.pick(&asked, due, &mut rng).is_ok());
+}
+
+#[test]
+fn state_is_looked_for_at_home_first_and_elsewhere_where_that_is_not_open() {
+    let mut rows = tiers("10: 1*1 | 5: 2*0");
+    rows[1].keys = vec![(21, true), (22, true)];
+    let mut router = router(&rows);
+    let mut rng = SmallRng::seed_from_u64(1);
+    let mut asked = question(&["g"], "m");
+    let id = StateId::of("resp_1");
+    asked.state = Some(id);
+    let mut place = |router: &mut Router, asked: &Question| {
+        let picked = router.pick(asked, now(), &mut rng).expect("open").picked;
+        (picked.channel.id.0, picked.key.map(|key| key.id.0))
+    };
+    assert_eq!(place(&mut router, &asked).0, 1, "nobody knows it");
+    let home = Home {
+        channel: ChannelId(2),
+        key: Some(KeyId(22)),
+    };
+    router.remember(id, home);
+    for _ in 0..20 {
+        assert_eq!(place(&mut router, &asked), (2, Some(22)));
+    }
+    asked.tried.key(KeyId(22));
+    assert_eq!(
+        place(&mut router, &asked),
+        (2, Some(21)),
+        "the account's other key"
+    );
+    asked.tried.channel(ChannelId(2));
+    assert_eq!(place(&mut router, &asked).0, 1);
+}
+
+#[test]
+fn what_is_configured_for_a_model_is_in_every_snapshot_and_a_bad_row_keeps_its_last_good() {
+    let spec = |fallback: &str| ModelSpec {
+        fallbacks: vec![fallback.into()],
+        ..ModelSpec::plain("m".into())
+    };
+    let fault = || RowFault::new("settings", "expected an object");
+    let mut first = draft(&[]);
+    first.model("m".into(), Ok(spec("a")));
+    first.model("n".into(), Err(fault()));
+    let base = first.snapshot(&Snapshot::default(), Generation(1), Moment(1));
+    assert_eq!(
+        base.model("m").map(|spec| spec.fallbacks.clone()),
+        Some(vec!["a".into()])
+    );
+    assert!(base.model("n").is_none());
+    let mut bad = draft(&[]);
+    bad.model("m".into(), Err(fault()));
+    let patched = bad.patch(&base, [], Generation(2), Moment(2));
+    assert_eq!(patched.model("m"), base.model("m"));
+    let gone = draft(&[]).patch(&patched, [], Generation(3), Moment(3));
+    assert!(gone.model("m").is_none());
 }

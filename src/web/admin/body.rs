@@ -89,7 +89,8 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
         return Err(ApiError::NotJson("the body is empty".to_owned()));
     }
     // All of it first, so that what is no JSON is never told as a field that does not fit.
-    let body = std::str::from_utf8(body).map_err(|_| ApiError::NotJson("the body is not UTF-8".to_owned()))?;
+    let body =
+        std::str::from_utf8(body).map_err(|_| ApiError::NotJson("the body is not UTF-8".to_owned()))?;
     serde_json::from_str::<IgnoredAny>(body).map_err(|error| malformed(&error))?;
     // A derived struct would take a list for an object.
     if !body.trim_start().starts_with('{') {

@@ -3,15 +3,17 @@
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use percent_encoding::percent_decode_str;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body::Body;
+use super::changed::{changed, created, deleted};
 use super::channel_fields::timeouts;
 use super::fields::{Faults, NAME_LENGTH, REMARK_LENGTH};
 use super::query::Query;
+use crate::actors::changes::Changed;
 use crate::routing::ids::ModelName;
-use crate::routing::rows::Timeouts;
+use crate::routing::rows::ModelSettings;
 use crate::store::models::{self, ModelRow};
 use crate::web::Desk;
 use crate::web::problem::{ApiError, What};
@@ -42,17 +44,6 @@ pub struct ModelBody {
     remark: Option<String>,
 }
 
-/// The column `settings` of a model.
-#[derive(Debug, Default, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ModelSettings {
-    #[serde(skip_serializing_if = "Timeouts::is_empty")]
-    timeouts: Timeouts,
-    /// Whether a conversation keeps to one channel; none: as is usual for the endpoint.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    affinity: Option<bool>,
-}
-
 /// Creates or replaces.
 pub async fn put(
     desk: Data<Desk>,
@@ -63,15 +54,14 @@ pub async fn put(
     let database = desk.database.clone();
     let answer = json!(row);
     let write = async move { models::put(&database, row).await };
-    let is_new = desk
-        .write(write)
-        .await
-        .map_err(|error| ApiError::of_change(error, What::Model))?;
+    let put = desk.routing.changes().run(write).await;
+    let Changed {
+        value: is_new,
+        routing,
+    } = put.map_err(|error| ApiError::of_change(error, What::Model))?;
     Ok(match is_new {
-        true => HttpResponse::Created()
-            .insert_header(("location", request.path()))
-            .json(answer),
-        false => HttpResponse::Ok().json(answer),
+        true => created(answer, request.path(), routing),
+        false => changed(answer, routing),
     })
 }
 
@@ -83,10 +73,9 @@ pub async fn delete(desk: Data<Desk>, request: HttpRequest) -> Result<HttpRespon
     };
     let database = desk.database.clone();
     let write = async move { models::delete(&database, &name).await };
-    desk.write(write)
-        .await
-        .map_err(|error| ApiError::of_change(error, What::Model))?;
-    Ok(HttpResponse::NoContent().finish())
+    let gone = desk.routing.changes().run(write).await;
+    let Changed { routing, .. } = gone.map_err(|error| ApiError::of_change(error, What::Model))?;
+    Ok(deleted(routing))
 }
 
 impl ModelBody {

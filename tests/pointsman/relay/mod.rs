@@ -11,6 +11,7 @@ mod heard;
 mod honest_streams;
 mod keep_alive;
 mod model_lists;
+mod order;
 mod refusals;
 mod resume;
 mod sdks;
