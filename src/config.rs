@@ -152,6 +152,11 @@ pub struct Settings {
     #[arg(long, env = "POINTSMAN_TEST_INTERVAL", global = true, value_name = "SECONDS", default_value = "300", value_parser = seconds, help_heading = "Attempts")]
     pub test_interval: Duration,
 
+    /// Seconds of silence after which a client that waits for a stream gets a keep-alive; 0: never. The first one
+    /// answers 200, before any upstream has
+    #[arg(long, env = "POINTSMAN_KEEP_ALIVE_INTERVAL", global = true, value_name = "SECONDS", default_value = "15", value_parser = seconds, help_heading = "Attempts")]
+    pub keep_alive_interval: Duration,
+
     /// Seconds to a connection with an upstream, TLS included
     #[arg(long, env = "POINTSMAN_CONNECT_TIMEOUT", global = true, value_name = "SECONDS", default_value = "5", value_parser = seconds_above_zero, help_heading = "Timeouts (a channel's settings go before)")]
     pub connect_timeout: Duration,

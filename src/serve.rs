@@ -166,6 +166,7 @@ fn relay_options(settings: &Settings) -> RelayOptions {
         retries: settings.retries,
         retry_wait: settings.retry_wait,
         deadline: settings.request_deadline,
+        keep_alive: (!settings.keep_alive_interval.is_zero()).then_some(settings.keep_alive_interval),
         moderation_model: settings.moderation_model.clone(),
         image_model: settings.image_model.clone(),
         trusted_proxies: settings.trusted_proxies.clone(),

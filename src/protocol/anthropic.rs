@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::json::Loose;
-use super::stream::{EventKind, Judged, Progress, Unread, Usage, parse};
+use super::stream::{Border, EventKind, Judged, Progress, Unread, Usage, parse};
 use super::upstream_error::error_in_event;
 
 pub(super) fn judge<'a>(
@@ -29,16 +29,16 @@ pub(super) fn judge<'a>(
             // tool_use, server_tool_use, mcp_tool_use
             progress.in_tool = block_kind.ends_with("tool_use");
             let opaque = block_kind != "text" || !block.citations.says_nothing() || !is_first_block;
-            Ok(real(block.text, opaque))
+            Ok(real(block.text, opaque, block_kind == "text").at(Border::Opens))
         }
         "content_block_delta" => {
             let delta = event.delta.unwrap_or_default();
-            let opaque = delta.kind.as_str() != Some("text_delta") || !is_first_block;
-            Ok(real(delta.text, opaque))
+            let is_text = delta.kind.as_str() == Some("text_delta");
+            Ok(real(delta.text, !is_text || !is_first_block, is_text))
         }
         "content_block_stop" => {
             progress.in_tool = false;
-            Ok(Judged::of(EventKind::Real))
+            Ok(Judged::of(EventKind::Real).at(Border::Closes))
         }
         "message_delta" => {
             progress.count(event.usage);
@@ -61,14 +61,13 @@ pub(super) fn judge<'a>(
     }
 }
 
-fn real(text: Loose<'_>, opaque: bool) -> Judged<'_> {
-    let text = text
-        .text()
-        .filter(|text: &Cow<'_, str>| !opaque && !text.is_empty());
+fn real(text: Loose<'_>, opaque: bool, is_text: bool) -> Judged<'_> {
+    let text = text.text().filter(|text: &Cow<'_, str>| !text.is_empty());
     Judged {
-        kind: EventKind::Real,
-        text,
+        speaks: is_text && text.is_some(),
+        text: text.filter(|_| !opaque),
         opaque,
+        ..Judged::of(EventKind::Real)
     }
 }
 

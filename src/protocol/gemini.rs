@@ -53,9 +53,10 @@ pub(super) fn judge<'a>(progress: &mut Progress, data: &'a [u8]) -> Result<Judge
         EventKind::Prelude
     };
     Ok(Judged {
-        kind,
+        speaks: parts.speaks,
         text: parts.text.filter(|_| !opaque),
         opaque: opaque && is_real,
+        ..Judged::of(kind)
     })
 }
 
@@ -128,6 +129,8 @@ struct Content<'a> {
 struct Parts<'a> {
     text: Option<Cow<'a, str>>,
     opaque: bool,
+    /// One of them is plain text: no thought.
+    speaks: bool,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Parts<'a> {
@@ -149,6 +152,7 @@ impl<'de> Visitor<'de> for PartsVisitor {
         let mut parts = Parts::default();
         while let Some(part) = seq.next_element::<Part<'de>>()? {
             parts.opaque |= part.opaque;
+            parts.speaks |= part.text.is_some() && !part.opaque;
             parts.text = match (parts.text, part.text) {
                 (Some(before), Some(more)) => Some(before + more),
                 (before, more) => before.or(more),

@@ -36,9 +36,10 @@ pub(super) fn judge<'a>(progress: &mut Progress, data: &'a [u8]) -> Result<Judge
     };
     let opaque = choices.opaque || progress.seen > 1;
     Ok(Judged {
-        kind,
+        speaks: choices.text.is_some(),
         text: choices.text.filter(|_| !opaque),
         opaque,
+        ..Judged::of(kind)
     })
 }
 

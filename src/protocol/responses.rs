@@ -53,8 +53,10 @@ pub(super) fn judge<'a>(
             let text = (kind == "response.output_text.delta")
                 .then(|| event.delta.text())
                 .flatten();
+            let text = text.filter(|text: &Cow<'_, str>| !text.is_empty());
             Ok(Judged {
-                text: text.filter(|text: &Cow<'_, str>| !text.is_empty()),
+                speaks: text.is_some(),
+                text,
                 ..Judged::opaque()
             })
         }

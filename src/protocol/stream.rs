@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::endpoint::{Endpoint, Protocol};
 use super::error::ErrorAnswer;
@@ -95,6 +95,18 @@ pub struct Judged<'a> {
     /// It carries what cannot be compared: a tool call, thinking, a signature, a second choice. From here on there is
     /// no verified resume.
     pub opaque: bool,
+    /// Whether a reader sees text in it, comparable or not: from here on silence is a stall, not thinking.
+    pub speaks: bool,
+    pub border: Border,
+}
+
+/// Where an event begins or ends a block of the answer. Only messages have such events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Border {
+    #[default]
+    None,
+    Opens,
+    Closes,
 }
 
 /// What follows from a frame.
@@ -122,16 +134,22 @@ impl<'a> Judged<'a> {
             kind,
             text: None,
             opaque: false,
+            speaks: false,
+            border: Border::None,
         }
     }
 
     /// Part of the answer, of a kind that nothing can be compared with.
     pub(super) fn opaque() -> Self {
         Judged {
-            kind: EventKind::Real,
-            text: None,
             opaque: true,
+            ..Judged::of(EventKind::Real)
         }
+    }
+
+    pub(super) fn at(mut self, border: Border) -> Self {
+        self.border = border;
+        self
     }
 
     pub(super) fn error(error: Option<UpstreamError>) -> Self {
@@ -345,6 +363,25 @@ impl StreamReader {
             Shape::Messages => sse(Some("error"), &error.body(Protocol::Anthropic)),
             Shape::GeminiSse => sse(None, &error.body(Protocol::Gemini)),
             Shape::Raw => Bytes::new(),
+        }
+    }
+
+    /// An upstream's own error, as it answered it instead of a stream, as this stream's last event. `None`: it is not
+    /// of a form that this protocol's clients could read there.
+    #[must_use]
+    pub fn foreign_error_event(&self, body: &[u8]) -> Option<Bytes> {
+        let body: Value = serde_json::from_slice(body).ok()?;
+        body.get("error").filter(|error| error.is_object())?;
+        match self.shape {
+            Shape::ChatCompletions | Shape::Completions | Shape::OtherSse => {
+                Some(sse(None, body.to_string().as_bytes()))
+            }
+            Shape::Messages if body.get("type").is_some_and(|kind| kind == "error") => {
+                Some(sse(Some("error"), body.to_string().as_bytes()))
+            }
+            // The SDK knows an error by `error` as the first key.
+            Shape::GeminiSse => Some(sse(None, json!({"error": body["error"]}).to_string().as_bytes())),
+            Shape::Messages | Shape::Responses | Shape::Raw => None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Which conversation is it, and on what earlier answer does it build? So that both go where they went before, for
 //! the sake of prompt caches and of what an upstream has stored.
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::answer::{Answer, Body};
@@ -9,6 +10,7 @@ use super::request::Request;
 use crate::actors::Routing;
 use crate::protocol::Endpoint;
 use crate::protocol::responses::response_id;
+use crate::protocol::sse::{Frame, SseParser};
 use crate::routing::remembered::StateId;
 
 /// Headers by which clients name a session.
@@ -80,6 +82,17 @@ pub fn remember(routing: &Routing, request: &Request, place: Place, first: &[u8]
     {
         routing.remember_response(&id, place.channel, place.key);
     }
+}
+
+/// The same for a stream whose first event this is, as it came.
+pub fn remember_stream(routing: &Routing, request: &Request, place: Place, first: Bytes) {
+    let mut parser = SseParser::new();
+    parser.feed(first);
+    let data = match parser.next_frame() {
+        Ok(Some(Frame::Event(event))) => event.data().to_vec(),
+        _ => Vec::new(),
+    };
+    remember(routing, request, place, &data);
 }
 
 /// The same for an answer that is held whole.

@@ -9,31 +9,74 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
-use log::{debug, warn};
+use log::{info, warn};
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Answer, Body};
-use super::classify::{self, Place, Transport};
+use super::classify::{self, Transport};
 use super::counters;
 use super::decode::{Incoming, incoming};
+use super::failover::Place;
 use super::options::Timeouts;
-use super::prepare::{Unfit, prepare};
+use super::prepare::{Prepared, Unfit, prepare};
 use super::request::Request;
-use super::stream::{self, Events, Pace};
+use super::resume::Told;
+use super::stream::{self, Events, Happening, Opening, Pace, UsageChunk};
 use super::upstream;
 use crate::actors::lease::Lease;
+use crate::protocol::ErrorAnswer;
 use crate::protocol::headers::{AnswerBody, downstream_headers};
 use crate::protocol::retry_after::retry_after;
-use crate::protocol::stream::Shape;
+use crate::protocol::stream::{Shape, StreamReader, Usage};
 use crate::protocol::upstream_error::{ErrorForm, UpstreamError, error_in_200, read_error};
 use crate::protocol::upstream_url::BadUrl;
 use crate::routing::outcome::{Breakage, Lack, Outcome};
-use crate::routing::rows::ModelSpec;
 
 /// An answer up to this is held whole before it is passed on, so that a cut one fails over.
 const MAX_HELD_BYTES: usize = 1024 * 1024;
 /// An error that takes longer to be told is judged by what has come of it.
 const ERROR_BODY_WITHIN: Duration = Duration::from_secs(10);
+
+/// An attempt with an answer.
+pub enum Served {
+    /// Whole, or as bytes that nobody reads.
+    Answer(Answer),
+    Stream(Begun),
+}
+
+/// A stream whose first real event has come.
+pub struct Begun {
+    pub status: StatusCode,
+    /// For the client.
+    pub headers: HeaderMap,
+    pub events: Events,
+    pub opening: Opening,
+    pub running: Running,
+}
+
+impl Begun {
+    /// Reads on to the end, for one who wants to know no more than how it ends.
+    pub async fn read_to_end(mut self, told: &mut Told) {
+        let mut outcome = (self.opening.end == stream::Ended::Whole).then_some(Outcome::Ok);
+        while outcome.is_none() {
+            outcome = match self.events.next(told, None).await {
+                Happening::End(_) => Some(Outcome::Ok),
+                Happening::Failed(transport) => Some(classify::of_transport(transport)),
+                Happening::Error { error, .. } => Some(classify::of_error(
+                    &error,
+                    classify::Place::InAnswer,
+                    error.retry_delay,
+                )),
+                Happening::Aside(_)
+                | Happening::Prelude(_)
+                | Happening::Real(_)
+                | Happening::Differs
+                | Happening::Nothing => None,
+            };
+        }
+        self.running.end(&outcome.unwrap_or(Outcome::Ok));
+    }
+}
 
 /// An attempt without an answer.
 pub struct Failure {
@@ -51,6 +94,16 @@ pub struct Said {
 }
 
 impl Said {
+    /// As the last event of the stream that this reader follows.
+    pub fn as_event(&self, reader: &StreamReader) -> Option<Bytes> {
+        let as_it_is = reader.foreign_error_event(&self.bytes);
+        as_it_is.or_else(|| {
+            let error = read_error(self.status.as_u16(), &self.bytes);
+            let code = error.code.or(error.kind).filter(|_| !error.message.is_empty())?;
+            Some(reader.error_event(&ErrorAnswer::new(self.status, code, error.message)))
+        })
+    }
+
     pub fn into_answer(self) -> Answer {
         Answer {
             status: self.status,
@@ -65,9 +118,20 @@ pub struct Running {
     lease: Option<Lease>,
     request_id: String,
     began: Instant,
+    usage: Usage,
 }
 
 impl Running {
+    /// Where it runs; `None` once it has ended.
+    pub fn place(&self) -> Option<Place> {
+        self.lease.as_ref().map(Place::of)
+    }
+
+    /// The tokens that its upstream has counted.
+    pub fn counted(&mut self, usage: Usage) {
+        self.usage = usage;
+    }
+
     /// The answer has begun: what the lease probed is well again.
     pub fn first_event(&self) {
         if let Some(lease) = &self.lease {
@@ -91,7 +155,9 @@ impl Running {
         let word = outcome.word();
         match outcome {
             Outcome::Ok | Outcome::Gone => {
-                debug!(request_id:%, channel:%, key, outcome = word, ms; "attempt ended");
+                let input_tokens = self.usage.input_tokens.unwrap_or(0);
+                let output_tokens = self.usage.output_tokens.unwrap_or(0);
+                info!(request_id:%, channel:%, key, outcome = word, ms, input_tokens, output_tokens; "attempt ended");
             }
             Outcome::Broken(breakage) => {
                 warn!(request_id:%, channel:%, key, outcome = word, breakage:?, ms; "attempt failed");
@@ -110,76 +176,80 @@ impl Drop for Running {
     }
 }
 
-/// Tries once; `model` is the asked one or a fallback. `deadline` is the request's: an attempt that has not answered by then ends.
-pub async fn attempt(
-    request: &Request,
-    model: &ModelSpec,
-    lease: Lease,
-    timeouts: Timeouts,
-    deadline: Instant,
-) -> Result<Answer, Failure> {
+/// What is tried.
+#[derive(Clone, Copy)]
+pub struct Try<'a> {
+    pub request: &'a Request,
+    /// The asked model, or one that stands in for it.
+    pub model: &'a str,
+    pub timeouts: Timeouts,
+    /// The request's: an attempt that has not answered by then ends.
+    pub deadline: Instant,
+}
+
+/// Tries once. `told` is what the client has of an answer, which a stream must then repeat.
+pub async fn attempt(what: Try<'_>, lease: Lease, told: &mut Told) -> Result<Served, Failure> {
     let mut attempt = Attempt {
-        request,
-        model,
-        timeouts,
-        deadline,
+        what,
+        usage_chunk: UsageChunk::Passed,
         running: Running {
-            request_id: request.head.caller.request_id.clone(),
+            request_id: what.request.head.caller.request_id.clone(),
             lease: Some(lease),
             began: Instant::now(),
+            usage: Usage::default(),
         },
     };
     match attempt.send().await {
-        Ok(response) => attempt.read(response).await,
+        Ok(response) => attempt.read(response, told).await,
         Err(outcome) => Err(attempt.failed(outcome, None)),
     }
 }
 
 struct Attempt<'a> {
-    request: &'a Request,
-    model: &'a ModelSpec,
-    timeouts: Timeouts,
-    deadline: Instant,
+    what: Try<'a>,
+    usage_chunk: UsageChunk,
     running: Running,
 }
 
 impl Attempt<'_> {
     fn within(&self, limit: Duration) -> Instant {
-        (self.running.began + limit).min(self.deadline)
+        (self.running.began + limit).min(self.what.deadline)
     }
 
     fn asks_for_stream(&self) -> bool {
-        self.request.asked.is_stream()
+        self.what.request.asked.is_stream()
     }
 
-    async fn send(&self) -> Result<reqwest::Response, Outcome> {
+    async fn send(&mut self) -> Result<reqwest::Response, Outcome> {
         // Only an end takes the lease away, and this comes before any.
         let Some(lease) = &self.running.lease else {
             return Err(Outcome::Gone);
         };
         let channel = lease.channel();
-        let prepared = prepare(self.request, self.model.name.as_str(), lease).map_err(|unfit| {
+        let prepared = prepare(self.what.request, self.what.model, lease).map_err(|unfit| {
             warn!(channel:% = channel.id, reason:% = unfit; "channel cannot be asked");
             of_unfit(&unfit)
         })?;
+        let Prepared { request, usage_chunk } = prepared;
         let proxy = channel.spec.settings.proxy.as_deref();
-        let client = upstream::client(proxy, self.timeouts.connect).map_err(|reason| {
+        let client = upstream::client(proxy, self.what.timeouts.connect).map_err(|reason| {
             warn!(channel:% = channel.id, reason:%; "channel cannot be asked");
             Outcome::Broken(Breakage::Connect)
         })?;
         let limit = if self.asks_for_stream() {
-            self.timeouts.first_byte
+            self.what.timeouts.first_byte
         } else {
-            self.timeouts.total
+            self.what.timeouts.total
         };
-        match timeout_at(self.within(limit), client.execute(prepared)).await {
+        self.usage_chunk = usage_chunk;
+        match timeout_at(self.within(limit), client.execute(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(classify::of_transport(upstream::transport(&error))),
             Err(_) => Err(Outcome::Silent),
         }
     }
 
-    async fn read(self, response: reqwest::Response) -> Result<Answer, Failure> {
+    async fn read(self, response: reqwest::Response, told: &mut Told) -> Result<Served, Failure> {
         let status = response.status();
         let headers = response.headers().clone();
         let body = incoming(response);
@@ -187,22 +257,21 @@ impl Attempt<'_> {
             return Err(self.read_failure(status, headers, body).await);
         }
         let is_events = is_of_type(&headers, "text/event-stream");
-        let shape = Shape::of(
-            self.request.head.endpoint,
-            self.request.head.caller.query.as_deref(),
-        );
+        let shape = self.what.request.shape();
         match (self.asks_for_stream(), is_events, shape) {
             (true, false, Shape::Raw) => self.pass(status, headers, body).await,
-            (true, true, shape) if shape != Shape::Raw => self.events(status, headers, body, shape).await,
+            (true, true, shape) if shape != Shape::Raw => {
+                self.events(status, headers, body, shape, told).await
+            }
             // Speech and transcripts stream without being asked in a way that shows in the body.
-            (false, true, Shape::OtherSse) => self.events(status, headers, body, Shape::OtherSse).await,
+            (false, true, Shape::OtherSse) => self.events(status, headers, body, Shape::OtherSse, told).await,
             (true, true, _) => self.pass(status, headers, body).await,
             _ => self.plain(status, headers, body).await,
         }
     }
 
     async fn read_failure(mut self, status: StatusCode, headers: HeaderMap, mut body: Incoming) -> Failure {
-        let until = (Instant::now() + ERROR_BODY_WITHIN).min(self.deadline);
+        let until = (Instant::now() + ERROR_BODY_WITHIN).min(self.what.deadline);
         let mut held = Held::default();
         while let Ok(Some(Ok(chunk))) = timeout_at(until, body.chunks.next()).await {
             held.push(chunk);
@@ -213,7 +282,7 @@ impl Attempt<'_> {
         let bytes = held.whole();
         let error = read_error(status.as_u16(), &bytes);
         let wait = retry_after(&headers, Some(&error), SystemTime::now());
-        let outcome = classify::of_error(&error, Place::Status(status.as_u16()), wait);
+        let outcome = classify::of_error(&error, classify::Place::Status(status.as_u16()), wait);
         let said = Said {
             status,
             headers,
@@ -233,7 +302,7 @@ impl Attempt<'_> {
         bytes: Bytes,
     ) -> Failure {
         let wait = retry_after(&headers, Some(error), SystemTime::now());
-        let outcome = classify::of_error(error, Place::InAnswer, wait);
+        let outcome = classify::of_error(error, classify::Place::InAnswer, wait);
         let said = StatusCode::from_u16(classify::status_of(&outcome))
             .ok()
             .map(|status| Said {
@@ -264,9 +333,10 @@ impl Attempt<'_> {
         status: StatusCode,
         headers: HeaderMap,
         mut body: Incoming,
-    ) -> Result<Answer, Failure> {
-        let until = self.within(self.timeouts.total);
-        let holds = self.request.head.endpoint.answers_json() || is_of_type(&headers, "application/json");
+    ) -> Result<Served, Failure> {
+        let until = self.within(self.what.timeouts.total);
+        let holds =
+            self.what.request.head.endpoint.answers_json() || is_of_type(&headers, "application/json");
         let bound = if holds { MAX_HELD_BYTES } else { 0 };
         let mut held = Held::default();
         while held.len <= bound {
@@ -288,16 +358,16 @@ impl Attempt<'_> {
         headers: HeaderMap,
         body: AnswerBody,
         bytes: Bytes,
-    ) -> Result<Answer, Failure> {
-        if let Some(error) = error_in_200(self.request.head.endpoint, &bytes) {
+    ) -> Result<Served, Failure> {
+        if let Some(error) = error_in_200(self.what.request.head.endpoint, &bytes) {
             return Err(self.failed_inside(&error, headers, body, bytes));
         }
         self.running.end(&Outcome::Ok);
-        Ok(Answer {
+        Ok(Served::Answer(Answer {
             status,
             headers: downstream_headers(&headers, body),
             body: Body::Whole(bytes),
-        })
+        }))
     }
 
     /// A stream whose events are none of ours to read: passed on from its first byte.
@@ -306,11 +376,9 @@ impl Attempt<'_> {
         status: StatusCode,
         headers: HeaderMap,
         mut body: Incoming,
-    ) -> Result<Answer, Failure> {
-        let limit = self
-            .timeouts
-            .first_token
-            .unwrap_or(self.timeouts.idle_before_text);
+    ) -> Result<Served, Failure> {
+        let limit = self.what.timeouts.first_token;
+        let limit = limit.unwrap_or(self.what.timeouts.idle_before_text);
         let first = match timeout_at(self.within(limit), body.chunks.next()).await {
             Ok(Some(Ok(chunk))) => chunk,
             Ok(Some(Err(transport))) => return Err(self.failed_on_the_way(transport)),
@@ -318,7 +386,7 @@ impl Attempt<'_> {
             Err(_) => return Err(self.failed_on_the_way(Transport::Silent)),
         };
         self.running.first_event();
-        let pace = stream::RawPace::Silence(self.timeouts.idle_before_text);
+        let pace = stream::RawPace::Silence(self.what.timeouts.idle_before_text);
         Ok(passed(status, &headers, body, vec![first], pace, self.running))
     }
 
@@ -329,32 +397,34 @@ impl Attempt<'_> {
         headers: HeaderMap,
         body: Incoming,
         shape: Shape,
-    ) -> Result<Answer, Failure> {
+        told: &mut Told,
+    ) -> Result<Served, Failure> {
+        let Try {
+            request, timeouts, ..
+        } = self.what;
         let kind = body.body;
         let pace = Pace {
-            before_text: self.timeouts.idle_before_text,
-            after_text: self.timeouts.idle,
+            before_text: timeouts.idle_before_text,
+            after_text: timeouts.idle,
         };
-        let mut events = Events::new(body.chunks, shape, &self.request.asked, pace);
-        let first_token = self
-            .timeouts
+        let mut events = Events::new(body.chunks, shape, &request.asked, pace, self.usage_chunk);
+        let first_token = timeouts
             .first_token
-            .map_or(self.deadline, |limit| self.within(limit));
-        let opening = match timeout_at(first_token, stream::opening(&mut events)).await {
+            .map_or(self.what.deadline, |limit| self.within(limit));
+        let opening = match timeout_at(first_token, stream::opening(&mut events, told)).await {
             Ok(opening) => opening,
             Err(_) => return Err(self.failed_on_the_way(Transport::Silent)),
         };
         match opening {
             Ok(opening) => {
                 self.running.first_event();
-                Ok(Answer {
+                Ok(Served::Stream(Begun {
                     status,
                     headers: without_length(downstream_headers(&headers, kind)),
-                    body: Body::Passing {
-                        length: None,
-                        chunks: stream::pass_events(events, opening, self.running),
-                    },
-                })
+                    events,
+                    opening,
+                    running: self.running,
+                }))
             }
             Err(stream::NoOpening::Failed(transport)) => Err(self.failed_on_the_way(transport)),
             Err(stream::NoOpening::Error { error, data }) => {
@@ -373,21 +443,21 @@ fn passed(
     held: Vec<Bytes>,
     pace: stream::RawPace,
     running: Running,
-) -> Answer {
+) -> Served {
     let length = match body.body {
         AnswerBody::AsSent => headers
             .get(CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok()?.parse().ok()),
         AnswerBody::Changed => None,
     };
-    Answer {
+    Served::Answer(Answer {
         status,
         headers: downstream_headers(headers, body.body),
         body: Body::Passing {
             length,
             chunks: stream::pass_raw(body.chunks, held, pace, running),
         },
-    }
+    })
 }
 
 /// Events may be dropped or added, so no length holds.

@@ -14,12 +14,13 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Answer, Body};
-use super::attempt::{Failure, attempt};
+use super::attempt::{Failure, Served, Try, attempt};
 use super::classify::{self, Place};
 use super::decode::incoming;
 use super::options::Timeouts;
 use super::prepare::{Unfit, prepare, prepare_models};
 use super::request::{Caller, Head, Request};
+use super::resume::Told;
 use super::rooms::{of_protocol, to_routing};
 use super::test_question::{LimitField, TestQuestion, question};
 use super::upstream;
@@ -30,9 +31,9 @@ use crate::actors::upkeep::StoreError;
 use crate::protocol::providers;
 use crate::protocol::upstream_error::{error_in_200, read_error};
 use crate::protocol::{Endpoint, Protocol, models};
-use crate::routing::ids::{ChannelId, KeyId, ModelName};
+use crate::routing::ids::{ChannelId, KeyId};
 use crate::routing::outcome::{Breakage, Outcome};
-use crate::routing::rows::{ChannelRows, ChannelSpec, KeyRow, ModelSpec, Status};
+use crate::routing::rows::{ChannelRows, ChannelSpec, KeyRow, Status};
 use crate::routing::snapshot::{Channel, Key};
 
 /// Sixteen tokens take no upstream longer that is well.
@@ -182,10 +183,21 @@ impl ChannelTests {
         }
         let timeouts = self.timeouts.overridden_by(&subject.spec.settings.timeouts);
         let (began, deadline) = (Instant::now(), Instant::now() + TEST_WITHIN);
-        let model = ModelSpec::plain(ModelName::new(&subject.model));
-        let answered = attempt(&request, &model, lease, timeouts, deadline).await;
+        let what = Try {
+            request: &request,
+            model: &subject.model,
+            timeouts,
+            deadline,
+        };
+        let mut told = Told::new(request.shape(), &request.asked);
+        let answered = attempt(what, lease, &mut told).await;
         let (status, words, in_time) = match answered {
-            Ok(answer) => read(answer, deadline).await,
+            Ok(Served::Answer(answer)) => read(answer, deadline).await,
+            Ok(Served::Stream(begun)) => {
+                let status = begun.status.as_u16();
+                let read = timeout_at(deadline, begun.read_to_end(&mut told)).await;
+                (Some(status), None, read.is_ok())
+            }
             Err(failure) => said(endpoint, failure),
         };
         let outcome = match outcome.await {

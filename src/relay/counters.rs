@@ -35,6 +35,16 @@ pub static FIRST_TOKEN_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
     made.expect("the name is registered once")
 });
 
+/// Streams that broke off and were asked for again, by what came of it.
+pub static RESUMES: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let made = register_int_counter_vec!(
+        "pointsman_resumes_total",
+        "Streams that broke off before their end: resumed, differed (another answer came), failed (none came).",
+        &["result"]
+    );
+    made.expect("the name is registered once")
+});
+
 /// Requests whose answer is not complete yet.
 pub static IN_FLIGHT: LazyLock<IntGauge> = LazyLock::new(|| {
     let made = register_int_gauge!(

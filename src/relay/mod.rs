@@ -1,6 +1,6 @@
 //! One request's way upstream and back: who asks, for what, at which channel, and what comes of it.
 //!
-//! `admit` → `body` → `request` → (`failover` → router → `attempt`)* → `stream` → `passing`
+//! `admit` → `body` → `request` → `journey`: (`failover` → router → `attempt`)* → `client_stream` → `passing`
 
 /// Bounds, budgets and timeouts.
 pub mod options;
@@ -30,18 +30,22 @@ pub mod counters;
 mod admit;
 mod affinity;
 mod attempt;
+mod client_stream;
 mod decode;
+mod journey;
+mod keep_alive;
 mod models;
 mod passing;
 mod prepare;
 mod record;
+mod resume;
 mod rooms;
 mod stream;
 mod test_question;
 mod upstream;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
@@ -51,20 +55,17 @@ pub use options::{RelayOptions, Timeouts};
 pub use prepare::provider_traits;
 
 use self::answer::{Answer, Body};
-use self::attempt::{Failure, attempt};
+use self::attempt::Served;
 use self::body::BrokenOff;
 use self::client_gone::ClientGone;
-use self::failover::{Budget, Failover, Place, Step, Wanted};
+use self::journey::{Found, Journey};
+use self::keep_alive::Quiet;
 use self::record::Record;
 use self::request::{Caller, Head, Request};
-use self::rooms::to_routing;
 use crate::actors::Routing;
-use crate::actors::lease::Lease;
 use crate::actors::tokens::Token;
+use crate::protocol::stream::Started;
 use crate::protocol::{Endpoint, ErrorAnswer};
-use crate::routing::ids::ModelName;
-use crate::routing::refusal::Refusal;
-use crate::routing::rows::ModelSpec;
 
 /// The relay, cloned into every web worker.
 #[derive(Clone)]
@@ -98,21 +99,24 @@ impl Relay {
             }
         };
         let mut gone = watch(payload);
+        let (shape, streams) = (request.shape(), request.asked.is_stream());
+        let journey = Journey::new(self.clone(), request, record.trail(), record.began());
+        let keep_alive = self.options.keep_alive;
+        let sign_after = keep_alive.filter(|_| streams && shape.keep_alive(Started::NotYet).is_some());
+        let mut quiet = Quiet::new(sign_after);
+        let mut seeking = journey.seek();
         let served = tokio::select! {
             biased;
-            served = self.serve(&request, &mut record) => served,
+            served = quiet.or_due(&mut seeking) => served,
             () = gone.wait() => return nobody_there(),
         };
-        match served {
-            Ok(answer) => passing::watched(answer, gone, record),
-            Err(Unserved { error, attempts }) => {
-                let mut answer = refusal::answer(*error, protocol, &request_id);
-                if let Some(told) = attempts {
-                    told.onto(&mut answer);
-                }
-                passing::watched(answer, gone, record)
-            }
-        }
+        let answer = match (served, sign_after) {
+            (Some((journey, found)), _) => answer_of(journey, found, keep_alive),
+            (None, Some(every)) => client_stream::still_seeking(seeking, shape, every),
+            // Without an interval nothing falls due.
+            (None, None) => nobody_there(),
+        };
+        passing::watched(answer, gone, record)
     }
 
     async fn admit(&self, caller: &Caller) -> Result<Arc<Token>, ErrorAnswer> {
@@ -145,132 +149,20 @@ impl Relay {
             _ => endpoint.default_model(),
         }
     }
+}
 
-    /// The models that may serve the request, and what it may spend on them.
-    fn failover(&self, request: &Request) -> Failover {
-        let snapshot = self.routing.snapshot();
-        let spec = |name: &ModelName| match snapshot.model(name.as_str()) {
-            Some(spec) => Arc::clone(spec),
-            None => Arc::new(ModelSpec::plain(name.clone())),
-        };
-        let asked = spec(&ModelName::new(&request.model));
-        let fallbacks: Vec<_> = asked.fallbacks.iter().map(spec).collect();
-        let wanted = Wanted {
-            groups: Arc::clone(&request.token.groups),
-            protocol: to_routing(request.head.endpoint.protocol()),
-            models: std::iter::once(asked).chain(fallbacks).collect(),
-            conversation: affinity::conversation(request),
-            state: affinity::state(request),
-        };
-        let budget = Budget {
-            retries: self.options.retries,
-            retry_wait: self.options.retry_wait,
-            deadline: Instant::now() + self.options.deadline,
-        };
-        Failover::new(wanted, budget)
-    }
-
-    /// Attempts until one answers or nothing is left to try.
-    async fn serve(&self, request: &Request, record: &mut Record) -> Result<Answer, Unserved> {
-        let mut failover = self.failover(request);
-        let mut last: Option<(Attempts, Failure)> = None;
-        loop {
-            let now = Instant::now();
-            let patience = failover.patience(now);
-            let lease = match self.routing.pick(failover.question(), patience).await {
-                Ok(lease) => lease,
-                Err(refusal) => match (failover.refused(refusal, Instant::now()), last) {
-                    (Step::Pick, kept) => {
-                        last = kept;
-                        continue;
-                    }
-                    (Step::End, Some(last)) => return last_word(last),
-                    (Step::End, None) => {
-                        return Err(Unserved::by_router(failover.refusal(), &request.model));
-                    }
-                },
+fn answer_of(journey: Journey, found: Found, keep_alive: Option<Duration>) -> Answer {
+    match found {
+        Found::Served(attempts, served) => {
+            let mut answer = match served {
+                Served::Answer(answer) => answer,
+                Served::Stream(begun) => client_stream::begun(journey, begun, keep_alive),
             };
-            failover.begins();
-            let model = Arc::clone(failover.model());
-            let told = Attempts::new(&lease, model.name.as_str(), &failover);
-            record.channel = Some(lease.channel().id);
-            record.attempts = failover.attempts();
-            let place = Place::of(&lease);
-            let timeouts = self
-                .options
-                .timeouts
-                .overridden_by(&lease.channel().spec.settings.timeouts)
-                .overridden_by(&model.timeouts);
-            let failure = match attempt(request, &model, lease, timeouts, failover.deadline().into()).await {
-                Ok(mut answer) => {
-                    affinity::remember_whole(&self.routing, request, place, &answer);
-                    told.onto(&mut answer);
-                    return Ok(answer);
-                }
-                Err(failure) => failure,
-            };
-            let step = failover.failed(place, &failure.outcome, Instant::now(), &mut rand::rng());
-            match step {
-                Step::Pick => last = Some((told, failure)),
-                Step::End => return last_word((told, failure)),
-            }
+            attempts.onto(&mut answer);
+            answer
         }
+        Found::Nothing(unserved) => unserved.into_answer(journey.request()),
     }
-}
-
-/// No answer but an error of our own.
-struct Unserved {
-    error: Box<ErrorAnswer>,
-    /// What was tried, if anything.
-    attempts: Option<Attempts>,
-}
-
-impl Unserved {
-    fn by_router(refusal: &Refusal, model: &str) -> Unserved {
-        Unserved {
-            error: Box::new(refusal::of_router(refusal, model)),
-            attempts: None,
-        }
-    }
-}
-
-/// What an answer tells of the attempts behind it.
-struct Attempts {
-    channel: String,
-    model: String,
-    count: u32,
-}
-
-impl Attempts {
-    fn new(lease: &Lease, model: &str, failover: &Failover) -> Attempts {
-        Attempts {
-            channel: lease.channel().id.to_string(),
-            model: model.to_owned(),
-            count: failover.attempts(),
-        }
-    }
-
-    fn onto(&self, answer: &mut Answer) {
-        answer.set("x-pointsman-channel", &self.channel);
-        answer.set("x-pointsman-model", &self.model);
-        answer.set("x-pointsman-attempts", &self.count.to_string());
-    }
-}
-
-/// The last upstream's own error, in the protocol that both sides speak; ours where it left none (R4).
-fn last_word((told, failure): (Attempts, Failure)) -> Result<Answer, Unserved> {
-    let Some(said) = failure.said else {
-        return Err(Unserved {
-            error: Box::new(refusal::of_attempt(&failure.outcome)),
-            attempts: Some(told),
-        });
-    };
-    let mut answer = said.into_answer();
-    told.onto(&mut answer);
-    if refusal::is_final(&failure.outcome) {
-        refusal::forbid_repeat(&mut answer);
-    }
-    Ok(answer)
 }
 
 /// Nobody reads it.

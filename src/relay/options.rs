@@ -18,6 +18,8 @@ pub struct RelayOptions {
     pub retry_wait: Duration,
     /// No attempt begins later than this after the request came, and one that has not answered by then ends.
     pub deadline: Duration,
+    /// How long a client that asked for a stream hears nothing before it gets a sign of life; `None`: it gets none.
+    pub keep_alive: Option<Duration>,
     /// The model of a moderation that names none.
     pub moderation_model: String,
     /// The model of an image request that names none.
@@ -35,6 +37,8 @@ impl Default for RelayOptions {
             retry_wait: Duration::from_secs(5),
             // A plain answer may take ten minutes; a second channel gets as long again.
             deadline: Duration::from_secs(20 * 60),
+            // Below the 30 s at which the strictest of the usual load balancers hang up.
+            keep_alive: Some(Duration::from_secs(15)),
             moderation_model: "omni-moderation-latest".to_owned(),
             image_model: "dall-e-2".to_owned(),
             trusted_proxies: Vec::new(),

@@ -5,11 +5,12 @@ use serde_json::{Map, Value};
 
 use super::request::Request;
 use super::rooms::to_routing;
+use super::stream::UsageChunk;
 use crate::actors::lease::Lease;
 use crate::protocol::Protocol;
 use crate::protocol::headers::{BadHeader, upstream_headers};
 use crate::protocol::providers::{self, Provider};
-use crate::protocol::request::{BadRequest, apply_param_override, is_multipart};
+use crate::protocol::request::{BadRequest, apply_param_override, ask_for_usage, is_multipart};
 use crate::protocol::upstream_url::{Address, BadUrl, models_url, upstream_url};
 use crate::routing::rows::{ChannelSpec, Secret};
 
@@ -26,12 +27,22 @@ pub enum Unfit {
     Param(#[from] BadRequest),
 }
 
-/// The request to send. `model` is the asked one or a fallback, before the channel's mapping.
-pub fn prepare(request: &Request, model: &str, lease: &Lease) -> Result<reqwest::Request, Unfit> {
+/// A request that can be sent.
+pub struct Prepared {
+    pub request: reqwest::Request,
+    pub usage_chunk: UsageChunk,
+}
+
+/// The request to send. `model`: the asked one, or one that stands in for it; the channel's mapping comes on top.
+pub fn prepare(request: &Request, model: &str, lease: &Lease) -> Result<Prepared, Unfit> {
     let spec = &lease.channel().spec;
     let provider = providers::provider(&spec.provider).ok_or(Unfit::Provider)?;
     let model = spec.model_mapping.get(model).map_or(model, String::as_str);
     let protocol = request.head.endpoint.protocol();
+    let usage_chunk = match request.asked.leaves_usage_unasked() && provider.takes_stream_usage {
+        true => UsageChunk::Dropped,
+        false => UsageChunk::Passed,
+    };
     let url = upstream_url(
         &address(spec, provider, protocol),
         request.head.endpoint,
@@ -45,8 +56,11 @@ pub fn prepare(request: &Request, model: &str, lease: &Lease) -> Result<reqwest:
     let over = header_override(spec);
     let mut prepared = reqwest::Request::new(http::Method::POST, url);
     *prepared.headers_mut() = upstream_headers(&request.head.caller.headers, protocol, key, &over)?;
-    *prepared.body_mut() = Some(body(request, spec, model)?.into());
-    Ok(prepared)
+    *prepared.body_mut() = Some(body(request, spec, model, usage_chunk)?.into());
+    Ok(Prepared {
+        request: prepared,
+        usage_chunk,
+    })
 }
 
 /// The question which models the upstream serves, in this protocol.
@@ -90,15 +104,19 @@ fn header_override(spec: &ChannelSpec) -> Map<String, Value> {
 }
 
 /// The very bytes that the client sent, unless something changes them.
-fn body(request: &Request, spec: &ChannelSpec, model: &str) -> Result<Bytes, Unfit> {
-    let body = request.asked.with_model(&request.body, model);
+fn body(request: &Request, spec: &ChannelSpec, model: &str, usage_chunk: UsageChunk) -> Result<Bytes, Unfit> {
+    let mut body = request.asked.with_model(&request.body, model);
     let content_type = request.head.caller.headers.get(http::header::CONTENT_TYPE);
     let is_form = content_type
         .and_then(|value| value.to_str().ok())
         .is_some_and(is_multipart);
-    if is_form || spec.param_override.is_empty() {
+    if is_form {
         return Ok(body);
     }
+    if usage_chunk == UsageChunk::Dropped {
+        body = ask_for_usage(&body)?;
+    }
+    // The operator has the last word.
     Ok(apply_param_override(&body, &spec.param_override)?)
 }
 

@@ -1,5 +1,7 @@
 //! What is told of a request when it is over: one log line, one observation.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Instant;
 
 use http::{HeaderMap, StatusCode};
@@ -22,11 +24,25 @@ pub struct Record {
     pub token: Option<i64>,
     pub model: Option<String>,
     pub stream: bool,
-    pub channel: Option<ChannelId>,
-    pub attempts: u32,
+    trail: Rc<Trail>,
     /// `None`: the client had gone before there was one.
     status: Option<StatusCode>,
     end: End,
+}
+
+/// What attempts leave behind for the record, while they still go on inside the answer's body.
+#[derive(Default)]
+pub struct Trail {
+    channel: Cell<Option<ChannelId>>,
+    attempts: Cell<u32>,
+}
+
+impl Trail {
+    /// An attempt begins; it is the request's so-many-th.
+    pub fn attempt(&self, channel: ChannelId, number: u32) {
+        self.channel.set(Some(channel));
+        self.attempts.set(number);
+    }
 }
 
 /// How an answer ended.
@@ -51,19 +67,23 @@ impl Record {
             token: None,
             model: None,
             stream: false,
-            channel: None,
-            attempts: 0,
+            trail: Rc::default(),
             status: None,
             end: End::Gone,
         }
     }
 
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
+    pub fn trail(&self) -> Rc<Trail> {
+        Rc::clone(&self.trail)
+    }
+
     /// The answer's head is known.
     pub fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
-        if self.stream && status.is_success() {
-            counters::FIRST_TOKEN_SECONDS.observe(self.began.elapsed().as_secs_f64());
-        }
     }
 
     pub fn ended(&mut self, end: End) {
@@ -87,8 +107,8 @@ impl Drop for Record {
             token = self.token.unwrap_or(0),
             model = self.model.as_deref().unwrap_or(""),
             stream = self.stream,
-            channel = self.channel.map_or(0, |channel| channel.0),
-            attempts = self.attempts,
+            channel = self.trail.channel.get().map_or(0, |channel| channel.0),
+            attempts = self.trail.attempts.get(),
             status = status,
             end = self.end.word(),
             ms = elapsed.as_millis() as u64;

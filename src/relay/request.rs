@@ -11,6 +11,7 @@ use super::refusal;
 use crate::actors::tokens::Token;
 use crate::protocol::endpoint::BodyKind;
 use crate::protocol::request::{self, Asked, BadRequest};
+use crate::protocol::stream::Shape;
 use crate::protocol::upstream_url::{ClientVersion, strip_key};
 use crate::protocol::{Endpoint, ErrorAnswer};
 
@@ -46,6 +47,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// How the events of its stream look, if it is answered with one.
+    pub fn shape(&self) -> Shape {
+        Shape::of(self.head.endpoint, self.head.caller.query.as_deref())
+    }
+
     /// Reads the body. `default_model` is meant where it names none.
     pub fn read(
         head: Head,

@@ -1,5 +1,4 @@
-//! A stream on its way from upstream to client: held until its first real event, passed on as it comes, and when it
-//! is cut, never passed off as whole.
+//! One upstream's stream: its events up to the first real one, which are held back, and those behind it.
 //!
 //! Chunks are taken from the upstream only when the client's connection asks for more, so a slow client slows its
 //! upstream and nothing piles up here.
@@ -10,20 +9,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::{BoxStream, unfold};
 use futures::{Stream, StreamExt};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::answer::{Aborted, Chunks};
 use super::attempt::Running;
-use super::classify::{self, Place, Transport};
-use super::refusal;
+use super::classify::{self, Transport};
+use super::resume::{Passage, Told};
 use crate::protocol::UpstreamError;
 use crate::protocol::request::Asked;
 use crate::protocol::sse::{Frame, SseParser};
-use crate::protocol::stream::{Completion, EventKind, Shape, StreamReader};
+use crate::protocol::stream::{Completion, EventKind, Judged, Shape, StreamReader, Usage};
 use crate::routing::outcome::Outcome;
 
-/// After an error event the connection closes; before that the event must have left.
-const LAST_WORDS: Duration = Duration::from_millis(100);
 /// How long an upstream may take to end its body behind the end marker, for its connection to be used again.
 const TAIL: Duration = Duration::from_secs(1);
 /// What is held back before the first real event.
@@ -38,6 +35,15 @@ pub struct Pace {
     pub after_text: Duration,
 }
 
+/// What becomes of the chunk that tells nothing but usage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UsageChunk {
+    /// The client asked for it, or the upstream sends it unasked.
+    Passed,
+    /// We asked for it.
+    Dropped,
+}
+
 /// One upstream's events.
 pub struct Events {
     upstream: Upstream,
@@ -45,17 +51,21 @@ pub struct Events {
     reader: StreamReader,
     shape: Shape,
     pace: Pace,
+    usage_chunk: UsageChunk,
     has_text: bool,
+    /// Since when the upstream has been waited for; kept when the wait is interrupted.
+    waits_since: Option<Instant>,
     /// The upstream's body has ended.
     is_over: bool,
 }
 
 /// What happens next on a stream.
-enum Happening {
+pub enum Happening {
     /// Comments and empty lines.
     Aside(Bytes),
     /// Says nothing yet.
     Prelude(Bytes),
+    /// A part of the answer; empty where the client has it already.
     Real(Bytes),
     /// The answer is whole; what is left to send, perhaps nothing.
     End(Bytes),
@@ -65,34 +75,63 @@ enum Happening {
         data: Bytes,
     },
     Failed(Transport),
+    /// It says something else than the client has.
+    Differs,
+    /// Nothing until the time at which a keep-alive is due.
+    Nothing,
 }
 
 impl Events {
-    pub fn new(upstream: Upstream, shape: Shape, asked: &Asked, pace: Pace) -> Events {
+    pub fn new(
+        upstream: Upstream,
+        shape: Shape,
+        asked: &Asked,
+        pace: Pace,
+        usage_chunk: UsageChunk,
+    ) -> Events {
         Events {
             upstream,
             parser: SseParser::new(),
             reader: StreamReader::new(shape, asked),
             shape,
             pace,
+            usage_chunk,
             has_text: false,
+            waits_since: None,
             is_over: false,
         }
     }
 
-    async fn next(&mut self) -> Happening {
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    pub fn reader(&self) -> &StreamReader {
+        &self.reader
+    }
+
+    pub fn into_reader(self) -> StreamReader {
+        self.reader
+    }
+
+    pub fn usage(&self) -> Usage {
+        self.reader.usage()
+    }
+
+    /// Can be dropped at any time: nothing that came is lost. `due`: when to stop waiting for the upstream.
+    pub async fn next(&mut self, told: &mut Told, due: Option<Instant>) -> Happening {
         loop {
             match self.parser.next_frame() {
                 Err(_) => return Happening::Failed(Transport::Garbage),
                 Ok(Some(frame)) => {
-                    if let Some(happening) = self.judge(&frame) {
+                    if let Some(happening) = self.judge(&frame, told) {
                         return happening;
                     }
                 }
                 Ok(None) if self.is_over => return self.at_the_end(),
                 Ok(None) => {
-                    if let Some(failed) = self.feed().await {
-                        return failed;
+                    if let Some(happening) = self.feed(told, due).await {
+                        return happening;
                     }
                 }
             }
@@ -100,54 +139,78 @@ impl Events {
     }
 
     /// Takes the next chunk.
-    async fn feed(&mut self) -> Option<Happening> {
+    async fn feed(&mut self, told: &mut Told, due: Option<Instant>) -> Option<Happening> {
         let silence = if self.has_text {
             self.pace.after_text
         } else {
             self.pace.before_text
         };
-        match timeout(silence, self.upstream.next()).await {
-            Ok(Some(Ok(chunk))) => self.parser.feed(chunk),
-            Ok(Some(Err(transport))) => return Some(self.broken_off(transport)),
-            Err(_) => return Some(self.broken_off(Transport::Silent)),
-            Ok(None) => {
+        let silent_at = *self.waits_since.get_or_insert_with(Instant::now) + silence;
+        let until = due.map_or(silent_at, |due| due.min(silent_at));
+        let Ok(chunk) = timeout_at(until, self.upstream.next()).await else {
+            return Some(match until < silent_at {
+                true => Happening::Nothing,
+                false => self.broken_off(Transport::Silent),
+            });
+        };
+        self.waits_since = None;
+        match chunk {
+            Some(Ok(chunk)) => {
+                self.parser.feed(chunk);
+                None
+            }
+            Some(Err(transport)) => Some(self.broken_off(transport)),
+            None => {
                 self.is_over = true;
-                return match self.parser.finish() {
-                    Ok(frame) => frame.and_then(|frame| self.judge(&frame)),
+                match self.parser.finish() {
+                    Ok(frame) => frame.and_then(|frame| self.judge(&frame, told)),
                     Err(_) => Some(Happening::Failed(Transport::Garbage)),
-                };
+                }
             }
         }
-        None
     }
 
     /// `None`: the frame is dropped.
-    fn judge(&mut self, frame: &Frame) -> Option<Happening> {
+    fn judge(&mut self, frame: &Frame, told: &mut Told) -> Option<Happening> {
         let judged = self.reader.judge(frame);
-        self.has_text |= judged.text.is_some();
-        let kind = judged.kind;
-        let raw = match frame {
-            Frame::Event(event) => event.closed(),
-            Frame::Comment(raw) | Frame::Blank(raw) => raw.clone(),
+        self.has_text |= judged.speaks;
+        let event = match frame {
+            Frame::Event(event) => event,
+            Frame::Comment(raw) | Frame::Blank(raw) => {
+                return Some(match judged.kind {
+                    EventKind::Error(error) => Happening::Error {
+                        error,
+                        raw: raw.clone(),
+                        data: raw.clone(),
+                    },
+                    _ => Happening::Aside(raw.clone()),
+                });
+            }
         };
-        Some(match kind {
-            EventKind::Prelude if !matches!(frame, Frame::Event(_)) => Happening::Aside(raw),
-            EventKind::Prelude => Happening::Prelude(raw),
-            EventKind::Real | EventKind::UsageOnly => Happening::Real(raw),
-            EventKind::End if self.reader.completion() == Completion::Cut => {
-                Happening::Failed(Transport::Cut)
-            }
-            EventKind::End => Happening::End(raw),
-            EventKind::Error(error) => {
-                let data = match frame {
-                    Frame::Event(event) => Bytes::copy_from_slice(event.data()),
-                    Frame::Comment(raw) | Frame::Blank(raw) => raw.clone(),
+        match judged.kind {
+            EventKind::UsageOnly if self.usage_chunk == UsageChunk::Dropped => None,
+            EventKind::Prelude | EventKind::Real | EventKind::UsageOnly => {
+                let is_finished = self.reader.completion() != Completion::Cut;
+                let bytes = match told.hear(&judged, is_finished) {
+                    Passage::AsItIs => event.closed(),
+                    Passage::Adopted(text) => told.adopted(event, text),
+                    Passage::Swallowed => Bytes::new(),
+                    Passage::Differs => return Some(Happening::Differs),
                 };
-                Happening::Error { error, raw, data }
+                Some(as_it_counts(&judged, bytes))
             }
-            EventKind::Malformed => return None,
-            EventKind::HoleInTool => Happening::Failed(Transport::Cut),
-        })
+            EventKind::End if self.reader.completion() == Completion::Cut => {
+                Some(Happening::Failed(Transport::Cut))
+            }
+            EventKind::End => Some(Happening::End(event.closed())),
+            EventKind::Error(error) => Some(Happening::Error {
+                error,
+                raw: event.closed(),
+                data: Bytes::copy_from_slice(event.data()),
+            }),
+            EventKind::Malformed => None,
+            EventKind::HoleInTool => Some(Happening::Failed(Transport::Cut)),
+        }
     }
 
     fn at_the_end(&self) -> Happening {
@@ -168,7 +231,7 @@ impl Events {
     }
 
     /// Reads to the end of the body beside the answer, so that the connection can be used again.
-    fn finish(self) {
+    pub fn finish(self) {
         let mut upstream = self.upstream;
         if !self.is_over {
             tokio::spawn(async move {
@@ -179,11 +242,27 @@ impl Events {
     }
 }
 
+fn as_it_counts(judged: &Judged<'_>, bytes: Bytes) -> Happening {
+    match judged.kind {
+        EventKind::Prelude => Happening::Prelude(bytes),
+        _ => Happening::Real(bytes),
+    }
+}
+
 /// What was held back until the first real event, which is its last.
 pub struct Opening {
-    held: VecDeque<Bytes>,
+    pub held: VecDeque<Bytes>,
+    pub end: Ended,
+}
+
+/// Whether the stream goes on behind its opening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    NotYet,
     /// The answer was whole before anything real came.
-    is_whole: bool,
+    Whole,
+    /// It is not the answer that the client has a part of.
+    Differs,
 }
 
 /// Why there is no first real event.
@@ -193,13 +272,13 @@ pub enum NoOpening {
 }
 
 /// Waits for the first real event.
-pub async fn opening(events: &mut Events) -> Result<Opening, NoOpening> {
+pub async fn opening(events: &mut Events, told: &mut Told) -> Result<Opening, NoOpening> {
     let mut held = VecDeque::new();
     let mut bytes = 0;
     loop {
-        let (raw, is_whole) = match events.next().await {
+        let (raw, end) = match events.next(told, None).await {
             // It has kept this side waiting; the client has not begun to read.
-            Happening::Aside(_) => continue,
+            Happening::Aside(_) | Happening::Nothing => continue,
             Happening::Prelude(raw) => {
                 bytes += raw.len();
                 held.push_back(raw);
@@ -208,106 +287,14 @@ pub async fn opening(events: &mut Events) -> Result<Opening, NoOpening> {
                 }
                 continue;
             }
-            Happening::Real(raw) => (raw, false),
-            Happening::End(raw) => (raw, true),
+            Happening::Real(raw) => (raw, Ended::NotYet),
+            Happening::End(raw) => (raw, Ended::Whole),
+            Happening::Differs => (Bytes::new(), Ended::Differs),
             Happening::Error { error, data, .. } => return Err(NoOpening::Error { error, data }),
             Happening::Failed(transport) => return Err(NoOpening::Failed(transport)),
         };
         held.push_back(raw);
-        return Ok(Opening { held, is_whole });
-    }
-}
-
-/// The stream from its opening to its end.
-pub fn pass_events(events: Events, opening: Opening, running: Running) -> Chunks {
-    let mut passing = Passing {
-        held: opening.held,
-        state: State::Passing(Box::new(events)),
-        running,
-    };
-    if opening.is_whole {
-        passing.end();
-    }
-    unfold(passing, Passing::step).boxed_local()
-}
-
-struct Passing {
-    held: VecDeque<Bytes>,
-    state: State,
-    running: Running,
-}
-
-enum State {
-    Passing(Box<Events>),
-    /// The error event is out; the connection is to be closed behind it.
-    Closing,
-    Over,
-}
-
-impl Passing {
-    async fn step(mut self) -> Option<(Result<Bytes, Aborted>, Self)> {
-        loop {
-            if let Some(bytes) = self.held.pop_front() {
-                if bytes.is_empty() {
-                    continue;
-                }
-                return Some((Ok(bytes), self));
-            }
-            match &mut self.state {
-                State::Over => return None,
-                State::Closing => {
-                    sleep(LAST_WORDS).await;
-                    self.state = State::Over;
-                    return Some((Err(Aborted), self));
-                }
-                State::Passing(events) => {
-                    let happening = events.next().await;
-                    self.take(happening);
-                }
-            }
-        }
-    }
-
-    fn take(&mut self, happening: Happening) {
-        let State::Passing(events) = &mut self.state else {
-            return;
-        };
-        match happening {
-            Happening::Aside(raw) if events.shape.takes_comments() => self.held.push_back(raw),
-            Happening::Aside(_) => {}
-            Happening::Prelude(raw) | Happening::Real(raw) => self.held.push_back(raw),
-            Happening::End(raw) => {
-                self.held.push_back(raw);
-                self.end();
-            }
-            Happening::Error { error, raw, .. } => {
-                let outcome = classify::of_error(&error, Place::InAnswer, error.retry_delay);
-                // What the upstream says of our account is not for the client.
-                let event = match outcome {
-                    Outcome::Refused { .. } => events.reader.error_event(&refusal::of_attempt(&outcome)),
-                    _ => raw,
-                };
-                self.cut(event, &outcome);
-            }
-            Happening::Failed(transport) => {
-                let outcome = classify::of_transport(transport);
-                let event = events.reader.error_event(&refusal::of_attempt(&outcome));
-                self.cut(event, &outcome);
-            }
-        }
-    }
-
-    fn end(&mut self) {
-        self.running.end(&Outcome::Ok);
-        if let State::Passing(events) = std::mem::replace(&mut self.state, State::Over) {
-            events.finish();
-        }
-    }
-
-    fn cut(&mut self, event: Bytes, outcome: &Outcome) {
-        self.running.end(outcome);
-        self.held.push_back(event);
-        self.state = State::Closing;
+        return Ok(Opening { held, end });
     }
 }
 

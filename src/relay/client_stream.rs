@@ -1,0 +1,298 @@
+//! The one stream that a client gets, whoever serves it: attempts go on behind keep-alives, a stream that breaks off
+//! is taken up by another, and what cannot be brought to its end is never passed off as whole.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::unfold;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use log::info;
+use tokio::time::sleep;
+
+use super::answer::{Aborted, Answer, Body, Chunks};
+use super::attempt::{Begun, Running, Served};
+use super::classify::{self, Place};
+use super::counters;
+use super::failover::Step;
+use super::journey::{Found, Journey, Seeking};
+use super::keep_alive::Quiet;
+use super::refusal;
+use super::stream::{Ended, Events, Happening};
+use crate::protocol::ErrorAnswer;
+use crate::protocol::stream::{Shape, Started, StreamReader};
+use crate::routing::outcome::{Breakage, Next, Outcome};
+
+/// After an error event the connection closes; before that the event must have left.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// The answer while attempts still go on: a status, and a first keep-alive.
+pub fn still_seeking(seeking: Seeking, shape: Shape, keep_alive: Duration) -> Answer {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    let mut stream = ClientStream {
+        held: VecDeque::new(),
+        shape,
+        started: Started::NotYet,
+        quiet: Quiet::new(Some(keep_alive)),
+        state: State::Seeking {
+            seeking,
+            broke_off: None,
+        },
+    };
+    stream.keep_alive();
+    Answer {
+        status: StatusCode::OK,
+        headers,
+        body: stream.body(),
+    }
+}
+
+/// The answer that a stream has begun.
+pub fn begun(journey: Journey, begun: Begun, keep_alive: Option<Duration>) -> Answer {
+    let (status, headers) = (begun.status, begun.headers.clone());
+    let mut stream = ClientStream {
+        held: VecDeque::new(),
+        shape: begun.events.shape(),
+        started: Started::NotYet,
+        quiet: Quiet::new(keep_alive),
+        state: State::Over,
+    };
+    stream.begin(journey, begun);
+    Answer {
+        status,
+        headers,
+        body: stream.body(),
+    }
+}
+
+struct ClientStream {
+    /// On its way to the client.
+    held: VecDeque<Bytes>,
+    shape: Shape,
+    started: Started,
+    quiet: Quiet,
+    state: State,
+}
+
+enum State {
+    /// Nobody speaks. `broke_off`: the client has a part of an answer, and these are the last words if it stays one.
+    Seeking {
+        seeking: Seeking,
+        broke_off: Option<BrokeOff>,
+    },
+    Passing(Box<Passing>),
+    /// The error event is out; the connection is to be closed behind it.
+    Closing,
+    Over,
+}
+
+struct Passing {
+    journey: Journey,
+    events: Events,
+    running: Running,
+}
+
+/// The error event for a stream that nobody takes up.
+struct BrokeOff(Bytes);
+
+impl ClientStream {
+    fn body(self) -> Body {
+        let chunks: Chunks = unfold(self, ClientStream::step).boxed_local();
+        Body::Passing { length: None, chunks }
+    }
+
+    async fn step(mut self) -> Option<(Result<Bytes, Aborted>, Self)> {
+        loop {
+            if let Some(bytes) = self.held.pop_front() {
+                if bytes.is_empty() {
+                    continue;
+                }
+                self.quiet.broken();
+                return Some((Ok(bytes), self));
+            }
+            match &mut self.state {
+                State::Over => return None,
+                State::Closing => {
+                    sleep(LAST_WORDS).await;
+                    self.state = State::Over;
+                    return Some((Err(Aborted), self));
+                }
+                State::Seeking { seeking, .. } => match self.quiet.or_due(seeking).await {
+                    Some((journey, found)) => self.found(journey, found),
+                    None => self.keep_alive(),
+                },
+                State::Passing(passing) => {
+                    let due = self.quiet.due();
+                    let happening = passing.events.next(&mut passing.journey.told, due).await;
+                    self.take(happening);
+                }
+            }
+        }
+    }
+
+    fn keep_alive(&mut self) {
+        self.quiet.broken();
+        let sign = self.shape.keep_alive(self.started);
+        self.held.extend(sign.map(Bytes::from_static));
+    }
+
+    /// The first stream, or one that takes up another.
+    fn begin(&mut self, mut journey: Journey, begun: Begun) {
+        let is_first = journey.told.first().is_none();
+        let Begun {
+            events,
+            opening,
+            running,
+            ..
+        } = begun;
+        if is_first {
+            journey.first_token();
+        }
+        if !journey.told.may_be_resumed() {
+            journey.forget_request();
+        }
+        self.started = Started::Yes;
+        self.held.extend(opening.held);
+        self.state = State::Passing(Box::new(Passing {
+            journey,
+            events,
+            running,
+        }));
+        match opening.end {
+            Ended::NotYet => {}
+            Ended::Whole => self.end(),
+            Ended::Differs => self.differs(),
+        }
+    }
+
+    fn found(&mut self, journey: Journey, found: Found) {
+        let State::Seeking { broke_off, .. } = std::mem::replace(&mut self.state, State::Over) else {
+            return;
+        };
+        match (found, broke_off) {
+            (Found::Served(_, Served::Stream(begun)), _) => self.begin(journey, begun),
+            // An answer in one piece cannot stand in a stream that has begun.
+            (Found::Served(..), Some(BrokeOff(words))) => self.give_up(words),
+            (Found::Served(..), None) => {
+                let error = refusal::of_attempt(&Outcome::Broken(Breakage::Garbage));
+                self.close(journey.reader().error_event(&error));
+            }
+            (Found::Nothing(_), Some(BrokeOff(words))) => self.give_up(words),
+            (Found::Nothing(unserved), None) => {
+                self.close(unserved.into_event(&journey.reader(), journey.request()));
+            }
+        }
+    }
+
+    fn take(&mut self, happening: Happening) {
+        match happening {
+            Happening::Aside(raw) if self.shape.takes_comments() => self.held.push_back(raw),
+            Happening::Aside(_) => {}
+            Happening::Prelude(raw) | Happening::Real(raw) => self.held.push_back(raw),
+            Happening::End(raw) => {
+                self.held.push_back(raw);
+                self.end();
+            }
+            Happening::Nothing => self.keep_alive(),
+            Happening::Differs => self.differs(),
+            Happening::Error { error, raw, .. } => {
+                let outcome = classify::of_error(&error, Place::InAnswer, error.retry_delay);
+                // What the upstream says of our account is not for the client.
+                let words = Some(raw).filter(|_| !matches!(outcome, Outcome::Refused { .. }));
+                self.broke_off(&outcome, words);
+            }
+            Happening::Failed(transport) => self.broke_off(&classify::of_transport(transport), None),
+        }
+    }
+
+    fn end(&mut self) {
+        if let State::Passing(passing) = std::mem::replace(&mut self.state, State::Over) {
+            let Passing {
+                journey,
+                events,
+                mut running,
+            } = *passing;
+            if journey.told.first().is_some() {
+                counters::RESUMES.with_label_values(&["resumed"]).inc();
+            }
+            running.counted(events.usage());
+            running.end(&Outcome::Ok);
+            events.finish();
+        }
+    }
+
+    /// What speaks now has ended before its end. `words`: the upstream's own event for it.
+    fn broke_off(&mut self, outcome: &Outcome, words: Option<Bytes>) {
+        let State::Passing(passing) = std::mem::replace(&mut self.state, State::Over) else {
+            return;
+        };
+        let Passing {
+            mut journey,
+            events,
+            mut running,
+        } = *passing;
+        let place = running.place();
+        running.counted(events.usage());
+        running.end(outcome);
+        let words =
+            words.unwrap_or_else(|| last_words(&journey, events.reader(), &refusal::of_attempt(outcome)));
+        // What the request itself is to blame for would meet it everywhere.
+        let may_go_on = journey.told.may_be_resumed() && outcome.next() == Next::Elsewhere;
+        let step = place
+            .filter(|_| may_go_on)
+            .map(|place| journey.failed(place, outcome));
+        match step {
+            Some(Step::Pick) => {
+                let request_id = journey.request().head.caller.request_id.as_str();
+                info!(request_id; "stream broke off, another is asked to go on with it");
+                journey.told.broke_off(events.into_reader());
+                self.state = State::Seeking {
+                    seeking: journey.seek(),
+                    broke_off: Some(BrokeOff(words)),
+                };
+            }
+            Some(Step::End) | None => self.close(words),
+        }
+    }
+
+    /// What took up the stream says something else; its upstream is cancelled.
+    fn differs(&mut self) {
+        let State::Passing(passing) = std::mem::replace(&mut self.state, State::Over) else {
+            return;
+        };
+        let Passing {
+            journey,
+            events,
+            mut running,
+        } = *passing;
+        // Nothing that its channel is to blame for.
+        running.end(&Outcome::Gone);
+        counters::RESUMES.with_label_values(&["differed"]).inc();
+        let error = ErrorAnswer::new(
+            StatusCode::BAD_GATEWAY,
+            "upstream_failed",
+            "the upstream broke off its answer, and no other has the same",
+        );
+        self.close(last_words(&journey, events.reader(), &error));
+    }
+
+    /// Nobody takes up the stream.
+    fn give_up(&mut self, words: Bytes) {
+        counters::RESUMES.with_label_values(&["failed"]).inc();
+        self.close(words);
+    }
+
+    fn close(&mut self, event: Bytes) {
+        self.held.push_back(event);
+        self.state = State::Closing;
+    }
+}
+
+/// The error event goes on with the stream that the client knows.
+fn last_words(journey: &Journey, reader: &StreamReader, error: &ErrorAnswer) -> Bytes {
+    journey.told.first().unwrap_or(reader).error_event(error)
+}
