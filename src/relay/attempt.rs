@@ -201,7 +201,29 @@ pub async fn attempt(what: Try<'_>, lease: Lease, told: &mut Told) -> Result<Ser
     };
     match attempt.send().await {
         Ok(response) => attempt.read(response, told).await,
-        Err(outcome) => Err(attempt.failed(outcome, None)),
+        Err(NotSent::Attempted(outcome)) => Err(attempt.failed(outcome, None)),
+        Err(NotSent::Unfit) => {
+            // The client's body does not go with the channel's override: that says nothing of the upstream.
+            attempt.running.end(&Outcome::Gone);
+            Err(Failure {
+                outcome: Outcome::BadRequest,
+                said: None,
+            })
+        }
+    }
+}
+
+/// Why there is no answer to read.
+enum NotSent {
+    /// The channel could not be asked, or did not answer.
+    Attempted(Outcome),
+    /// The request itself cannot be sent.
+    Unfit,
+}
+
+impl From<Outcome> for NotSent {
+    fn from(outcome: Outcome) -> Self {
+        NotSent::Attempted(outcome)
     }
 }
 
@@ -220,10 +242,10 @@ impl Attempt<'_> {
         self.what.request.asked.is_stream()
     }
 
-    async fn send(&mut self) -> Result<reqwest::Response, Outcome> {
+    async fn send(&mut self) -> Result<reqwest::Response, NotSent> {
         // Only an end takes the lease away, and this comes before any.
         let Some(lease) = &self.running.lease else {
-            return Err(Outcome::Gone);
+            return Err(Outcome::Gone.into());
         };
         let channel = lease.channel();
         let prepared = prepare(self.what.request, self.what.model, lease).map_err(|unfit| {
@@ -244,8 +266,8 @@ impl Attempt<'_> {
         self.usage_chunk = usage_chunk;
         match timeout_at(self.within(limit), client.execute(request)).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(classify::of_transport(upstream::transport(&error))),
-            Err(_) => Err(Outcome::Silent),
+            Ok(Err(error)) => Err(classify::of_transport(upstream::transport(&error)).into()),
+            Err(_) => Err(Outcome::Silent.into()),
         }
     }
 
@@ -284,7 +306,7 @@ impl Attempt<'_> {
         let wait = retry_after(&headers, Some(&error), SystemTime::now());
         let outcome = classify::of_error(&error, classify::Place::Status(status.as_u16()), wait);
         let said = Said {
-            status,
+            status: of_upstream(status, &outcome),
             headers,
             body: body.body,
             bytes,
@@ -487,13 +509,22 @@ fn may_be_passed_on(outcome: &Outcome, status: StatusCode) -> bool {
     }
 }
 
-fn of_unfit(unfit: &Unfit) -> Outcome {
+/// R4: a 401 or 403 always speaks of the client's own token, so an upstream's is told by what it stands for.
+fn of_upstream(status: StatusCode, outcome: &Outcome) -> StatusCode {
+    match (status, outcome) {
+        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Outcome::NotHere(_)) => StatusCode::NOT_FOUND,
+        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Outcome::Busy { .. }) => StatusCode::TOO_MANY_REQUESTS,
+        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => StatusCode::BAD_REQUEST,
+        (status, _) => status,
+    }
+}
+
+fn of_unfit(unfit: &Unfit) -> NotSent {
     match unfit {
         // This name cannot be asked for here; others can.
-        Unfit::Url(BadUrl::Model) => Outcome::NotHere(Lack::Model),
-        Unfit::Provider | Unfit::Url(_) | Unfit::Header(_) | Unfit::Param(_) => {
-            Outcome::Broken(Breakage::Connect)
-        }
+        Unfit::Url(BadUrl::Model) => Outcome::NotHere(Lack::Model).into(),
+        Unfit::Provider | Unfit::Url(_) | Unfit::Header(_) => Outcome::Broken(Breakage::Connect).into(),
+        Unfit::Param(_) => NotSent::Unfit,
     }
 }
 
