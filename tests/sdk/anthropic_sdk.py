@@ -80,4 +80,21 @@ models = [listed.id for listed in client.models.list()]
 assert model in models, models
 ok("the model list")
 
+# What follows asks for models that the test has made: one thinks for long, one breaks off, one is late with an error.
+with client.messages.stream(model=f"{model}-slow", max_tokens=1024, messages=HELLO) as stream:
+    assert "".join(stream.text_stream) == "word1 word2 word3"
+ok("messages, keep-alives read over")
+
+for broken, had in (("broken", "word1 word2 word3"), ("late", "")):
+    pieces = []
+    try:
+        with client.messages.stream(model=f"{model}-{broken}", max_tokens=1024, messages=HELLO) as stream:
+            for piece in stream.text_stream:
+                pieces.append(piece)
+        raise SystemExit(f"a {broken} stream passed for whole: {pieces}")
+    except anthropic.APIStatusError as error:
+        assert error.body["type"] == "error" and error.body["error"]["message"], error.body
+    assert "".join(pieces).strip() == had, pieces
+ok("broken and late streams are APIStatusErrors")
+
 print("all well")

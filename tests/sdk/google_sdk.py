@@ -88,4 +88,21 @@ models = [listed.name for listed in client.models.list()]
 assert f"models/{model}" in models, models
 ok("the model list")
 
+# What follows asks for models that the test has made: one thinks for long, one breaks off, one is late with an error.
+pieces = [chunk.text or "" for chunk in client.models.generate_content_stream(model=f"{model}-slow", contents="hello")]
+assert "".join(pieces) == "word1 word2 word3", pieces
+ok("generateContent, keep-alives read over")
+
+for broken, had in (("broken", "word1 word2 word3"), ("late", "")):
+    pieces = []
+    try:
+        for chunk in client.models.generate_content_stream(model=f"{model}-{broken}", contents="hello"):
+            pieces.append(chunk.text or "")
+            assert chunk.candidates[0].finish_reason is None, chunk
+        raise SystemExit(f"a {broken} stream passed for whole: {pieces}")
+    except errors.APIError as error:
+        assert error.code >= 500 and error.status, error
+    assert "".join(pieces).strip() == had, pieces
+ok("broken and late streams are APIErrors")
+
 print("all well")

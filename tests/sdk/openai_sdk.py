@@ -97,4 +97,34 @@ assert model in models, models
 assert client.models.retrieve(model).id == model
 ok("the model list")
 
+# What follows asks for models that the test has made: one thinks for long, one breaks off, one is late with an error.
+pieces = []
+for chunk in client.chat.completions.create(model=f"{model}-slow", messages=HELLO, stream=True):
+    pieces.extend(choice.delta.content or "" for choice in chunk.choices)
+assert "".join(pieces) == "word1 word2 word3", pieces
+ok("chat, keep-alives read over")
+
+types = [event.type for event in client.responses.create(model=f"{model}-slow", input="hello", stream=True)]
+assert types[0] == "response.created" and types[-1] == "response.completed", types
+ok("responses, keep-alives read over")
+
+for broken, had in (("broken", "word1 word2 word3"), ("late", "")):
+    pieces = []
+    try:
+        for chunk in client.chat.completions.create(model=f"{model}-{broken}", messages=HELLO, stream=True):
+            pieces.extend(choice.delta.content or "" for choice in chunk.choices)
+            assert all(choice.finish_reason is None for choice in chunk.choices), chunk
+        raise SystemExit(f"a {broken} stream passed for whole: {pieces}")
+    except openai.APIError as error:
+        assert error.message and error.body, error
+    assert "".join(pieces).strip() == had, pieces
+    failed = None
+    for event in client.responses.create(model=f"{model}-{broken}", input="hello", stream=True):
+        assert event.type != "response.completed", event
+        if event.type == "response.failed":
+            failed = event.response
+            break
+    assert failed is not None and failed.status == "failed" and failed.error.message, failed
+ok("broken and late streams are APIErrors, broken responses failed ones")
+
 print("all well")

@@ -295,3 +295,34 @@ async fn two_hundred_streams_outlive_their_channel() {
         assert!(text.ends_with("data: [DONE]\n\n"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_there_is_no_other_channel_the_same_is_asked_again() {
+    let stage = in_order(&[("a", "tokens=60,first=1:cut=40")]).await;
+    for (path, body) in comparable() {
+        forget(&stage, &["a"]).await;
+        let heard = Heard::ask(&stage, &path, &body).await;
+        heard.check_whole(&path, &words("word", 60));
+        assert_eq!(stage.upstream("a").received().len(), 2, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fallback_model_takes_up_what_a_silent_channel_left() {
+    let timeouts = json!({"protocols": ["openai", "anthropic", "gemini"], "timeouts": {"idle": 0.3}});
+    let stage = Stage::new(Kind::Sqlite)
+        .channel("a", speaks_all("tokens=60,stall=40").settings(timeouts))
+        .channel("b", speaks_all("tokens=60,chunk=3").models(&["spare"]))
+        .await;
+    let fallbacks = json!({"fallbacks": ["spare"]});
+    let path = format!("/api/models/{MODEL}");
+    let (status, made) = stage.admin(reqwest::Method::PUT, &path, fallbacks).await;
+    assert!(matches!(status, 200 | 201), "{made}");
+    for (path, body) in comparable() {
+        forget(&stage, &["a", "b"]).await;
+        let heard = Heard::ask(&stage, &path, &body).await;
+        heard.check_whole(&path, &words("word", 60));
+        assert_eq!(stage.upstream("a").received().len(), 1, "silent once is enough: {path}");
+        assert_eq!(stage.upstream("b").received().len(), 1, "{path}");
+    }
+}

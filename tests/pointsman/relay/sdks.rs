@@ -4,7 +4,8 @@
 
 use crate::databases::Kind;
 use crate::stage::Stage;
-use crate::upstream::works;
+use crate::upstream::{Channel, works};
+use serde_json::json;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,9 +14,30 @@ use tokio::process::Command;
 /// A script takes a second or two, most of it to load the SDK.
 const SCRIPT_WITHIN: Duration = Duration::from_secs(120);
 
+/// A stage with one channel: for the model itself, and for what a stream can do otherwise than come at once.
+async fn stage_of(name: &str, channel: Channel, model: &str) -> Stage {
+    let otherwise = [
+        ("slow", "tokens=3,slow_first_token_ms=900,gap_ms=500"),
+        ("broken", "tokens=6,cut=3"),
+        ("late", "slow_first_byte_ms=500,503"),
+    ];
+    let names: Vec<String> = otherwise.iter().map(|(name, _)| format!("{model}-{name}")).collect();
+    let mapped = names.iter().zip(otherwise);
+    let mapping: serde_json::Map<_, _> = mapped
+        .map(|(name, (_, faults))| (name.clone(), json!(format!("{model}~{faults}"))))
+        .collect();
+    let mut models: Vec<&str> = names.iter().map(String::as_str).collect();
+    models.push(model);
+    Stage::new(Kind::Sqlite)
+        .channel(name, channel.models(&models).with("model_mapping", mapping))
+        .flag("--keep-alive-interval", "0.2")
+        .flag("--retry-wait", "0.2")
+        .await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_python_sdk_of_openai_gets_its_answers() {
-    let stage = Stage::new(Kind::Sqlite).channel("openai", works()).await;
+    let stage = stage_of("openai", works(), "gpt-4o").await;
     run("POINTSMAN_TEST_PYTHON", "openai_sdk.py", &stage, "gpt-4o").await;
 }
 
@@ -28,18 +50,14 @@ async fn the_node_sdk_of_openai_gets_its_answers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_python_sdk_of_anthropic_gets_its_answers() {
     let model = "claude-sonnet-4-5";
-    let stage = Stage::new(Kind::Sqlite)
-        .channel("anthropic", works().provider("anthropic").models(&[model]))
-        .await;
+    let stage = stage_of("anthropic", works().provider("anthropic"), model).await;
     run("POINTSMAN_TEST_PYTHON", "anthropic_sdk.py", &stage, model).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_python_sdk_of_google_gets_its_answers() {
     let model = "gemini-2.5-flash";
-    let stage = Stage::new(Kind::Sqlite)
-        .channel("gemini", works().provider("gemini").models(&[model]))
-        .await;
+    let stage = stage_of("gemini", works().provider("gemini"), model).await;
     run("POINTSMAN_TEST_PYTHON", "google_sdk.py", &stage, model).await;
 }
 
