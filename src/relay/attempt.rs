@@ -513,7 +513,9 @@ fn may_be_passed_on(outcome: &Outcome, status: StatusCode) -> bool {
 fn of_upstream(status: StatusCode, outcome: &Outcome) -> StatusCode {
     match (status, outcome) {
         (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Outcome::NotHere(_)) => StatusCode::NOT_FOUND,
-        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Outcome::Busy { .. }) => StatusCode::TOO_MANY_REQUESTS,
+        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Outcome::Busy { .. }) => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
         (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => StatusCode::BAD_REQUEST,
         (status, _) => status,
     }

@@ -322,7 +322,11 @@ async fn a_fallback_model_takes_up_what_a_silent_channel_left() {
         forget(&stage, &["a", "b"]).await;
         let heard = Heard::ask(&stage, &path, &body).await;
         heard.check_whole(&path, &words("word", 60));
-        assert_eq!(stage.upstream("a").received().len(), 1, "silent once is enough: {path}");
+        assert_eq!(
+            stage.upstream("a").received().len(),
+            1,
+            "silent once is enough: {path}"
+        );
         assert_eq!(stage.upstream("b").received().len(), 1, "{path}");
     }
 }
