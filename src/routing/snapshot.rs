@@ -305,3 +305,6 @@ impl Pages {
         self.0.len() * size_of::<usize>() + pages + routes
     }
 }
+
+#[cfg(test)]
+mod tests;

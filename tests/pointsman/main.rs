@@ -25,6 +25,7 @@ mod stage;
 #[allow(dead_code)]
 mod upstream;
 
+mod actix_behaviour;
 mod admin;
 mod house;
 mod relay;

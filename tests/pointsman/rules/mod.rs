@@ -10,5 +10,6 @@ mod r3_miss;
 mod r4_refusals;
 mod r5_one_builder;
 mod r6_last_good;
+mod r8_picks_never_wait;
 mod r9_one_commit;
 mod secrets;
