@@ -380,10 +380,7 @@ impl StreamReader {
                 Some(sse(Some("error"), body.to_string().as_bytes()))
             }
             // The SDK knows an error by `error` as the first key.
-            Shape::GeminiSse => Some(sse(
-                None,
-                json!({"error": body["error"]}).to_string().as_bytes(),
-            )),
+            Shape::GeminiSse => Some(sse(None, json!({"error": body["error"]}).to_string().as_bytes())),
             Shape::Messages | Shape::Responses | Shape::Raw => None,
         }
     }

@@ -14,9 +14,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Answer, Body};
 use super::classify::{self, Transport};
-use super::failover::Place;
 use super::counters;
 use super::decode::{Incoming, incoming};
+use super::failover::Place;
 use super::options::Timeouts;
 use super::prepare::{Prepared, Unfit, prepare};
 use super::request::Request;
@@ -24,9 +24,9 @@ use super::resume::Told;
 use super::stream::{self, Events, Opening, Pace, UsageChunk};
 use super::upstream;
 use crate::actors::lease::Lease;
+use crate::protocol::ErrorAnswer;
 use crate::protocol::headers::{AnswerBody, downstream_headers};
 use crate::protocol::retry_after::retry_after;
-use crate::protocol::ErrorAnswer;
 use crate::protocol::stream::{Shape, StreamReader, Usage};
 use crate::protocol::upstream_error::{UpstreamError, error_in_200, read_error};
 use crate::protocol::upstream_url::BadUrl;
@@ -236,7 +236,9 @@ impl Attempt<'_> {
         let shape = self.what.request.shape();
         match (self.asks_for_stream(), is_events, shape) {
             (true, false, Shape::Raw) => self.pass(status, headers, body).await,
-            (true, true, shape) if shape != Shape::Raw => self.events(status, headers, body, shape, told).await,
+            (true, true, shape) if shape != Shape::Raw => {
+                self.events(status, headers, body, shape, told).await
+            }
             // Speech and transcripts stream without being asked in a way that shows in the body.
             (false, true, Shape::OtherSse) => self.events(status, headers, body, Shape::OtherSse, told).await,
             (true, true, _) => self.pass(status, headers, body).await,
@@ -307,7 +309,8 @@ impl Attempt<'_> {
         mut body: Incoming,
     ) -> Result<Served, Failure> {
         let until = self.within(self.what.timeouts.total);
-        let holds = self.what.request.head.endpoint.answers_json() || is_of_type(&headers, "application/json");
+        let holds =
+            self.what.request.head.endpoint.answers_json() || is_of_type(&headers, "application/json");
         let bound = if holds { MAX_HELD_BYTES } else { 0 };
         let mut held = Held::default();
         while held.len <= bound {
@@ -370,7 +373,9 @@ impl Attempt<'_> {
         shape: Shape,
         told: &mut Told,
     ) -> Result<Served, Failure> {
-        let Try { request, timeouts, .. } = self.what;
+        let Try {
+            request, timeouts, ..
+        } = self.what;
         let kind = body.body;
         let pace = Pace {
             before_text: timeouts.idle_before_text,

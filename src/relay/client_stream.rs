@@ -238,10 +238,13 @@ impl ClientStream {
         let place = running.place();
         running.counted(events.usage());
         running.end(outcome);
-        let words = words.unwrap_or_else(|| last_words(&journey, events.reader(), &refusal::of_attempt(outcome)));
+        let words =
+            words.unwrap_or_else(|| last_words(&journey, events.reader(), &refusal::of_attempt(outcome)));
         // What the request itself is to blame for would meet it everywhere.
         let may_go_on = journey.told.may_be_resumed() && outcome.next() == Next::Elsewhere;
-        let step = place.filter(|_| may_go_on).map(|place| journey.failed(place, outcome));
+        let step = place
+            .filter(|_| may_go_on)
+            .map(|place| journey.failed(place, outcome));
         match step {
             Some(Step::Pick) => {
                 let request_id = journey.request().head.caller.request_id.as_str();

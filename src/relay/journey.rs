@@ -10,10 +10,10 @@ use bytes::Bytes;
 use futures::future::{FutureExt, LocalBoxFuture};
 
 use super::Relay;
+use super::affinity;
 use super::answer::Answer;
 use super::attempt::{Failure, Said, Served, Try, attempt};
 use super::counters;
-use super::affinity;
 use super::failover::{Budget, Failover, Place, Step, Wanted};
 use super::options::Timeouts;
 use super::record::Trail;

@@ -79,12 +79,7 @@ fn header_override(spec: &ChannelSpec) -> Map<String, Value> {
 }
 
 /// The very bytes that the client sent, unless something changes them.
-fn body(
-    request: &Request,
-    spec: &ChannelSpec,
-    model: &str,
-    usage_chunk: UsageChunk,
-) -> Result<Bytes, Unfit> {
+fn body(request: &Request, spec: &ChannelSpec, model: &str, usage_chunk: UsageChunk) -> Result<Bytes, Unfit> {
     let mut body = request.asked.with_model(&request.body, model);
     let content_type = request.head.caller.headers.get(http::header::CONTENT_TYPE);
     let is_form = content_type

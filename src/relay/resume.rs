@@ -215,7 +215,10 @@ mod tests {
             let got = resumed(Shape::ChatCompletions, &first, &events);
             assert_eq!(got[0], "~", "a role opens an answer once");
             for ((got, want), text) in got[1..].iter().zip(want).zip(&texts) {
-                assert!(got == want || (got == text && text.contains(want)), "{second:?}: {got}");
+                assert!(
+                    got == want || (got == text && text.contains(want)),
+                    "{second:?}: {got}"
+                );
             }
         }
     }
@@ -254,7 +257,10 @@ mod tests {
         assert!(!Told::new(Shape::ChatCompletions, &asked(r#"{"n":2}"#)).may_be_resumed());
         for (shape, opaque) in [
             (Shape::ChatCompletions, CHAT_TOOL),
-            (Shape::ChatCompletions, r#"{"choices":[{"index":1,"delta":{"content":"x"}},{"index":0,"delta":{}}]}"#),
+            (
+                Shape::ChatCompletions,
+                r#"{"choices":[{"index":1,"delta":{"content":"x"}},{"index":0,"delta":{}}]}"#,
+            ),
             (
                 Shape::Messages,
                 r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":""}}"#,
@@ -286,25 +292,58 @@ mod tests {
     #[test]
     fn messages_open_and_close_their_block_once() {
         const START: &str = r#"{"type":"message_start","message":{"id":"m"}}"#;
-        const OPEN: &str = r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#;
-        const THINK: &str = r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":""}}"#;
-        const A: &str = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}"#;
-        const B: &str = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"b"}}"#;
+        const OPEN: &str =
+            r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#;
+        const THINK: &str =
+            r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":""}}"#;
+        const A: &str =
+            r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}"#;
+        const B: &str =
+            r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"b"}}"#;
         const CLOSE: &str = r#"{"type":"content_block_stop","index":0}"#;
-        const TOOL: &str = r#"{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"t"}}"#;
+        const TOOL: &str =
+            r#"{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"t"}}"#;
         const ENDED: &str = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#;
         for (first, second, want) in [
-            (&[START, OPEN][..], &[START, OPEN, A, CLOSE, ENDED][..], &["~", "~", "a", CLOSE, ENDED][..]),
-            (&[START, OPEN, A], &[START, OPEN, A, B, CLOSE], &["~", "~", "~", "b", CLOSE]),
-            (&[START, OPEN, A], &[START, OPEN, A, CLOSE, ENDED], &["~", "~", "~", CLOSE, ENDED]),
-            (&[START, OPEN, A, CLOSE], &[START, OPEN, A, CLOSE, ENDED], &["~", "~", "~", "~", ENDED]),
-            (&[START, OPEN, A, CLOSE], &[START, OPEN, A, CLOSE, TOOL], &["~", "~", "~", "~", TOOL]),
-            (&[START, OPEN, A], &[START, OPEN, A, CLOSE, TOOL], &["~", "~", "~", CLOSE, TOOL]),
+            (
+                &[START, OPEN][..],
+                &[START, OPEN, A, CLOSE, ENDED][..],
+                &["~", "~", "a", CLOSE, ENDED][..],
+            ),
+            (
+                &[START, OPEN, A],
+                &[START, OPEN, A, B, CLOSE],
+                &["~", "~", "~", "b", CLOSE],
+            ),
+            (
+                &[START, OPEN, A],
+                &[START, OPEN, A, CLOSE, ENDED],
+                &["~", "~", "~", CLOSE, ENDED],
+            ),
+            (
+                &[START, OPEN, A, CLOSE],
+                &[START, OPEN, A, CLOSE, ENDED],
+                &["~", "~", "~", "~", ENDED],
+            ),
+            (
+                &[START, OPEN, A, CLOSE],
+                &[START, OPEN, A, CLOSE, TOOL],
+                &["~", "~", "~", "~", TOOL],
+            ),
+            (
+                &[START, OPEN, A],
+                &[START, OPEN, A, CLOSE, TOOL],
+                &["~", "~", "~", CLOSE, TOOL],
+            ),
             (&[START, OPEN], &[START, THINK], &["~", "!"]),
             (&[START, OPEN, A], &[START, OPEN, CLOSE], &["~", "~", "!"]),
             (&[START, OPEN, A], &[START, OPEN, B], &["~", "~", "!"]),
         ] {
-            assert_eq!(resumed(Shape::Messages, first, second), want, "{first:?}\n{second:?}");
+            assert_eq!(
+                resumed(Shape::Messages, first, second),
+                want,
+                "{first:?}\n{second:?}"
+            );
         }
     }
 }

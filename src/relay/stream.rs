@@ -82,7 +82,13 @@ pub enum Happening {
 }
 
 impl Events {
-    pub fn new(upstream: Upstream, shape: Shape, asked: &Asked, pace: Pace, usage_chunk: UsageChunk) -> Events {
+    pub fn new(
+        upstream: Upstream,
+        shape: Shape,
+        asked: &Asked,
+        pace: Pace,
+        usage_chunk: UsageChunk,
+    ) -> Events {
         Events {
             upstream,
             parser: SseParser::new(),

@@ -34,9 +34,16 @@ async fn one_malformed_event_is_left_out() {
     for (path, body, end) in one_stream_of_each(MODEL) {
         let heard = Heard::ask(&stage, &path, &body).await;
         assert!(heard.raw.contains(end) && !heard.cut, "{path}: {heard:#?}");
-        assert_eq!(heard.error(&path).filter(|error| !error.is_null()), None, "{path}");
+        assert_eq!(
+            heard.error(&path).filter(|error| !error.is_null()),
+            None,
+            "{path}"
+        );
         for data in heard.raw.lines().filter_map(|line| line.strip_prefix("data: ")) {
-            assert!(data == "[DONE]" || serde_json::from_str::<Value>(data).is_ok(), "{path}: {data}");
+            assert!(
+                data == "[DONE]" || serde_json::from_str::<Value>(data).is_ok(),
+                "{path}: {data}"
+            );
         }
         if path != "/v1/responses" {
             assert_eq!(heard.text(), "word1 word2 word4 word5 word6", "{path}");
@@ -80,7 +87,9 @@ async fn a_complete_answer_gets_its_missing_end_at_once() {
             heard.check_whole(&path, &words("word", 6));
         }
     }
-    let stage = Stage::new(Kind::Sqlite).channel("a", ordered("tokens=6,no_end")).await;
+    let stage = Stage::new(Kind::Sqlite)
+        .channel("a", ordered("tokens=6,no_end"))
+        .await;
     let heard = Heard::ask(&stage, CHAT, &with_usage()).await;
     heard.check_whole(CHAT, &words("word", 6));
     assert_eq!(usage_chunks(&heard), 1, "{heard:#?}");
@@ -113,7 +122,10 @@ async fn usage_is_asked_for_and_kept_from_who_did_not_ask() {
     assert_eq!(rest, asked, "the rest of the body is as it came: {sent}");
     assert_ne!(sent, asked);
 
-    let line = eventually(Duration::from_secs(2), async || stage.log().first_with("attempt ended")).await;
+    let line = eventually(Duration::from_secs(2), async || {
+        stage.log().first_with("attempt ended")
+    })
+    .await;
     assert!(line.contains("output_tokens=6"), "{line}");
 
     // The client asked itself: the body goes as it is, and the chunk comes back.
@@ -134,15 +146,25 @@ async fn usage_is_asked_for_and_kept_from_who_did_not_ask() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_attempt_leaves_a_line() {
     let stage = Stage::new(Kind::Sqlite)
-        .channel("a", ordered("500").keys(&["sk-practice-secret-0001"]).priority(10))
+        .channel(
+            "a",
+            ordered("500").keys(&["sk-practice-secret-0001"]).priority(10),
+        )
         .channel("b", ordered("tokens=6").keys(&["sk-practice-secret-0002"]))
         .await;
     let answer = stage.chat_stream(MODEL).await.expect(200);
     let request_id = answer.header("x-request-id").expect("an id").to_owned();
     eventually(Duration::from_secs(2), async || {
         let lines = stage.log().with(&request_id);
-        let has = |words: &[&str]| lines.iter().any(|line| words.iter().all(|word| line.contains(word)));
-        let (a, b) = (format!("channel={}", stage.id("a")), format!("channel={}", stage.id("b")));
+        let has = |words: &[&str]| {
+            lines
+                .iter()
+                .any(|line| words.iter().all(|word| line.contains(word)))
+        };
+        let (a, b) = (
+            format!("channel={}", stage.id("a")),
+            format!("channel={}", stage.id("b")),
+        );
         let failed = has(&["attempt failed", &a, "key=0001", "outcome=broken", "ms="]);
         let ended = has(&["attempt ended", &b, "key=0002", "outcome=ok", "ms="]);
         if failed && ended { Ok(()) } else { Err(lines) }

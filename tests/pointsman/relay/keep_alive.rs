@@ -30,7 +30,11 @@ async fn a_client_that_waits_hears_something_and_then_its_answer() {
             .await;
         for (path, body, end) in one_stream_of_each(MODEL) {
             let heard = Heard::ask(&stage, &path, &body).await;
-            assert!(heard.head_within < Duration::from_millis(1200), "{path}: {:?}", heard.head_within);
+            assert!(
+                heard.head_within < Duration::from_millis(1200),
+                "{path}: {:?}",
+                heard.head_within
+            );
             let signs = heard.raw.len() - heard.raw.trim_start_matches(sign(&path)).len();
             assert!(signs / sign(&path).len() >= 3, "{path}: {heard:#?}");
             assert!(heard.raw.contains(end) && !heard.cut, "{path}: {heard:#?}");
@@ -47,7 +51,11 @@ async fn a_client_that_waits_hears_something_and_then_its_answer() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failover_goes_on_behind_a_keep_alive() {
     let quick = json!({"protocols": three(), "timeouts": {"first_byte": 0.6, "first_token": 0.6}});
-    for faults in ["silence", "slow_first_token_ms=60000", "slow_first_byte_ms=500,500"] {
+    for faults in [
+        "silence",
+        "slow_first_token_ms=60000",
+        "slow_first_byte_ms=500,500",
+    ] {
         let stage = Stage::new(Kind::Sqlite)
             .channel("a", speaks_all(faults).settings(quick.clone()).priority(10))
             .channel("b", speaks_all("tokens=9"))
@@ -56,7 +64,10 @@ async fn failover_goes_on_behind_a_keep_alive() {
         for (path, body, end) in one_stream_of_each(MODEL) {
             stage.upstream("b").forget();
             let heard = Heard::ask(&stage, &path, &body).await;
-            assert!(heard.raw.contains(end) && !heard.cut, "{path} {faults}: {heard:#?}");
+            assert!(
+                heard.raw.contains(end) && !heard.cut,
+                "{path} {faults}: {heard:#?}"
+            );
             assert_eq!(stage.upstream("b").received().len(), 1, "{path} {faults}");
         }
     }
@@ -64,8 +75,13 @@ async fn failover_goes_on_behind_a_keep_alive() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_error_behind_a_keep_alive_is_the_protocols_error_event() {
-    for faults in ["slow_first_byte_ms=500,503", "slow_first_byte_ms=500,reset", "slow_first_byte_ms=500,too_long",
-        "slow_first_byte_ms=500,wrong_key", "slow_first_byte_ms=500,error_event"] {
+    for faults in [
+        "slow_first_byte_ms=500,503",
+        "slow_first_byte_ms=500,reset",
+        "slow_first_byte_ms=500,too_long",
+        "slow_first_byte_ms=500,wrong_key",
+        "slow_first_byte_ms=500,error_event",
+    ] {
         let stage = Stage::new(Kind::Sqlite)
             .channel("a", speaks_all(faults))
             .flag("--keep-alive-interval", INTERVAL)
@@ -96,7 +112,10 @@ async fn signs_go_on_between_words() {
             _ if path.starts_with("/v1beta") => "\n\n\n",
             _ => ": keep-alive\n\n",
         };
-        assert!(heard.raw[first_word..].matches(sign).count() >= 2, "{path}: {heard:#?}");
+        assert!(
+            heard.raw[first_word..].matches(sign).count() >= 2,
+            "{path}: {heard:#?}"
+        );
     }
 }
 
@@ -109,7 +128,10 @@ async fn nothing_is_made_up_where_none_are_wanted() {
         .await;
     for (path, body, _) in one_stream_of_each(MODEL) {
         let heard = Heard::ask(&stage, &path, &body).await;
-        assert!(!heard.raw.contains("keep-alive") && !heard.raw.starts_with('\n'), "{path}: {heard:#?}");
+        assert!(
+            !heard.raw.contains("keep-alive") && !heard.raw.starts_with('\n'),
+            "{path}: {heard:#?}"
+        );
         assert!(heard.head_within >= Duration::from_millis(600));
         assert!(heard.header("x-pointsman-channel").is_some());
     }
@@ -122,5 +144,8 @@ async fn nothing_is_made_up_where_none_are_wanted() {
     assert!(answer.said().is_some() && answer.channel().is_some());
     let path = format!("/v1beta/models/{MODEL}:streamGenerateContent");
     let answer = stage.relay(&path, super::asks::gemini_body()).await.expect(200);
-    assert!(answer.json().is_array() && answer.channel().is_some(), "{answer:?}");
+    assert!(
+        answer.json().is_array() && answer.channel().is_some(),
+        "{answer:?}"
+    );
 }

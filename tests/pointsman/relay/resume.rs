@@ -43,13 +43,22 @@ async fn forget(stage: &Stage, channels: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_channel_goes_on_where_the_first_broke_off() {
-    for second in ["tokens=60", "tokens=60,chunk=3", "tokens=60,chunk=7", "tokens=60,chunk=60", "tokens=60,gzip"] {
+    for second in [
+        "tokens=60",
+        "tokens=60,chunk=3",
+        "tokens=60,chunk=7",
+        "tokens=60,chunk=60",
+        "tokens=60,gzip",
+    ] {
         let stage = in_order(&[("a", "cut=40,tokens=60"), ("b", second)]).await;
         for (path, body) in comparable() {
             forget(&stage, &["a", "b"]).await;
             let heard = Heard::ask(&stage, &path, &body).await;
             heard.check_whole(&path, &words("word", 60));
-            assert_eq!(heard.header("x-pointsman-channel"), Some(stage.id("a").to_string().as_str()));
+            assert_eq!(
+                heard.header("x-pointsman-channel"),
+                Some(stage.id("a").to_string().as_str())
+            );
             assert_eq!(stage.upstream("b").received().len(), 1, "{path} {second}");
         }
     }
@@ -89,8 +98,21 @@ async fn a_stream_is_taken_up_more_than_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_breaks_off_earlier_or_refuses_is_passed_over() {
-    for second in ["cut=5,tokens=60", "500", "reset", "429", "error_event", "cut=0", "not_here"] {
-        let stage = in_order(&[("a", "cut=40,tokens=60"), ("b", second), ("c", "tokens=60,chunk=3")]).await;
+    for second in [
+        "cut=5,tokens=60",
+        "500",
+        "reset",
+        "429",
+        "error_event",
+        "cut=0",
+        "not_here",
+    ] {
+        let stage = in_order(&[
+            ("a", "cut=40,tokens=60"),
+            ("b", second),
+            ("c", "tokens=60,chunk=3"),
+        ])
+        .await;
         for (path, body) in comparable() {
             forget(&stage, &["c"]).await;
             let heard = Heard::ask(&stage, &path, &body).await;
@@ -133,7 +155,6 @@ async fn a_shorter_answer_is_another() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_compared_ends_at_once() {
-    let stage = in_order(&[("a", "cut=4,tokens=60"), ("b", "tokens=60")]).await;
     let tools = json!([{"type": "function", "function": {"name": "look", "parameters": {"type": "object",
         "properties": {"city": {"type": "string"}, "country": {"type": "string"}}, "required": ["city", "country"]}}}]);
     let use_tool = json!({"model": MODEL, "tools": tools, "stream": true,
@@ -154,6 +175,8 @@ async fn what_cannot_be_compared_ends_at_once() {
         ("/v1/messages", tool_of_claude),
         ("/v1/responses", response),
     ] {
+        // A stage for each: after three cuts the channel would cool, and another be asked first.
+        let stage = in_order(&[("a", "cut=4,tokens=60"), ("b", "tokens=60")]).await;
         let heard = Heard::ask(&stage, path, &body).await;
         heard.check_error(path);
         assert!(stage.upstream("b").received().is_empty(), "{path}: {body}");
@@ -170,14 +193,21 @@ async fn what_cannot_be_compared_ends_at_once() {
 async fn a_stall_is_taken_up_within_the_idle_timeout() {
     let settings = json!({"protocols": ["openai", "anthropic", "gemini"], "timeouts": {"idle": 0.4}});
     let stage = Stage::new(Kind::Sqlite)
-        .channel("a", speaks_all("stall=20,tokens=60").settings(settings).priority(10))
+        .channel(
+            "a",
+            speaks_all("stall=20,tokens=60").settings(settings).priority(10),
+        )
         .channel("b", speaks_all("tokens=60,chunk=3"))
         .await;
     for (path, body) in comparable() {
         let began = std::time::Instant::now();
         let heard = Heard::ask(&stage, &path, &body).await;
         heard.check_whole(&path, &words("word", 60));
-        assert!(began.elapsed() < Duration::from_secs(5), "{path}: {:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(5),
+            "{path}: {:?}",
+            began.elapsed()
+        );
         eventually(Duration::from_secs(2), async || {
             let received = stage.upstream("a").received().pop().expect("it came");
             received.ended.ok_or(received.events)
@@ -191,7 +221,9 @@ async fn a_client_that_goes_while_its_stream_is_taken_up_leaves_no_upstream_runn
     use futures::StreamExt;
     let stage = in_order(&[("a", "cut=5,tokens=60"), ("b", "silence")]).await;
     let body = streamed(chat_body(MODEL));
-    let request = stage.request(reqwest::Method::POST, CHAT).bearer_auth(stage.token());
+    let request = stage
+        .request(reqwest::Method::POST, CHAT)
+        .bearer_auth(stage.token());
     let mut chunks = crate::stage::with_json(request, &body)
         .send()
         .await
@@ -226,7 +258,9 @@ async fn two_hundred_streams_outlive_their_channel() {
     let body = streamed(chat_body(MODEL));
     let asking: Vec<_> = (0..200)
         .map(|_| {
-            let request = stage.request(reqwest::Method::POST, CHAT).bearer_auth(stage.token());
+            let request = stage
+                .request(reqwest::Method::POST, CHAT)
+                .bearer_auth(stage.token());
             let request = crate::stage::with_json(request, &body);
             tokio::spawn(async move {
                 let answer = crate::answer::Answer::try_to(request).await;
@@ -251,7 +285,12 @@ async fn two_hundred_streams_outlive_their_channel() {
         let said: String = text
             .lines()
             .filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok())
-            .filter_map(|event| event.pointer("/choices/0/delta/content")?.as_str().map(str::to_owned))
+            .filter_map(|event| {
+                event
+                    .pointer("/choices/0/delta/content")?
+                    .as_str()
+                    .map(str::to_owned)
+            })
             .collect();
         assert_eq!(said, words("word", 60));
         assert!(text.ends_with("data: [DONE]\n\n"));
@@ -284,7 +323,11 @@ async fn a_fallback_model_takes_up_what_a_silent_channel_left() {
         forget(&stage, &["a", "b"]).await;
         let heard = Heard::ask(&stage, &path, &body).await;
         heard.check_whole(&path, &words("word", 60));
-        assert_eq!(stage.upstream("a").received().len(), 1, "silent once is enough: {path}");
+        assert_eq!(
+            stage.upstream("a").received().len(),
+            1,
+            "silent once is enough: {path}"
+        );
         assert_eq!(stage.upstream("b").received().len(), 1, "{path}");
     }
 }

@@ -21,7 +21,10 @@ async fn stage_of(name: &str, channel: Channel, model: &str) -> Stage {
         ("broken", "tokens=6,cut=3"),
         ("late", "slow_first_byte_ms=500,503"),
     ];
-    let names: Vec<String> = otherwise.iter().map(|(name, _)| format!("{model}-{name}")).collect();
+    let names: Vec<String> = otherwise
+        .iter()
+        .map(|(name, _)| format!("{model}-{name}"))
+        .collect();
     let mapped = names.iter().zip(otherwise);
     let mapping: serde_json::Map<_, _> = mapped
         .map(|(name, (_, faults))| (name.clone(), json!(format!("{model}~{faults}"))))
