@@ -147,6 +147,11 @@ pub struct Settings {
     #[arg(long, env = "POINTSMAN_REQUEST_DEADLINE", global = true, value_name = "SECONDS", default_value = "1200", value_parser = seconds_above_zero, help_heading = "Attempts")]
     pub request_deadline: Duration,
 
+    /// Seconds between two tests of a channel or key that was closed because its provider refused it; one that
+    /// works is reopened. 0: never tested
+    #[arg(long, env = "POINTSMAN_TEST_INTERVAL", global = true, value_name = "SECONDS", default_value = "300", value_parser = seconds, help_heading = "Attempts")]
+    pub test_interval: Duration,
+
     /// Seconds of silence after which a client that waits for a stream gets a keep-alive; 0: never. The first one
     /// answers 200, before any upstream has
     #[arg(long, env = "POINTSMAN_KEEP_ALIVE_INTERVAL", global = true, value_name = "SECONDS", default_value = "15", value_parser = seconds, help_heading = "Attempts")]

@@ -15,11 +15,14 @@ use actix_web::rt::System;
 use actix_web::web::Data;
 use log::{error, info, warn};
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::actors::{Routing, RoutingOptions};
 use crate::config::Settings;
-use crate::relay::{Relay, RelayOptions, Timeouts};
+use crate::relay::channel_test::ChannelTests;
+use crate::relay::{Relay, RelayOptions, Timeouts, closing, schedule};
 use crate::store::connect::Database;
 use crate::store::error::StoreError;
 use crate::web::{Desk, Node};
@@ -105,18 +108,19 @@ pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furn
         lookup_connections: settings.lookup_connections as usize,
     });
     let node = Arc::new(Node::default());
+    let tests = ChannelTests::new(routing.clone(), relay_options(&settings).timeouts);
+    let closer = tokio::spawn(closing::run(routing.clone()));
+    let scheduled = scheduled_tests(&settings, &routing, &tests);
     let desk = Data::new(Desk::new(
         routing.clone(),
         database.clone(),
+        tests,
         Arc::clone(&node),
         Handle::current(),
     ));
-    let server = listeners::whole(
-        &settings,
-        listener,
-        desk.clone(),
-        Relay::new(routing.clone(), relay_options(&settings)),
-    )?;
+    let closing = CancellationToken::new();
+    let relay = Relay::new(routing.clone(), relay_options(&settings));
+    let server = listeners::whole(&settings, listener, desk.clone(), relay, closing.clone())?;
     let handle = server.handle();
     let mut server = actix_web::rt::spawn(server);
     let watchdog = tokio::spawn(watch(routing.clone()));
@@ -127,8 +131,11 @@ pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furn
         signal = signals.next() => signal,
     };
     node.drain();
-    drain(&settings, handle, signal, &mut signals).await;
+    // Of a test that is cut off nothing is left; a change that follows from one runs to its end.
+    scheduled.inspect(JoinHandle::abort);
+    drain(&settings, handle, closing, signal, &mut signals).await;
     watchdog.abort();
+    closer.abort();
     let changes = async { tokio::join!(routing.changes().drained(), desk.writes_ended()) };
     if timeout(CHANGES_END_WITHIN, changes).await.is_err() {
         warn!("a change did not end in time");
@@ -136,6 +143,13 @@ pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furn
     let _ = timeout(Duration::from_secs(2), database.close()).await;
     info!("stopped");
     Ok(())
+}
+
+/// On this thread, as connections to upstreams live where they were opened. `None`: switched off.
+fn scheduled_tests(settings: &Settings, routing: &Routing, tests: &ChannelTests) -> Option<JoinHandle<()>> {
+    let interval = settings.test_interval;
+    let run = || schedule::run(routing.clone(), tests.clone(), interval);
+    (!interval.is_zero()).then(|| actix_web::rt::spawn(run()))
 }
 
 fn relay_options(settings: &Settings) -> RelayOptions {
@@ -184,7 +198,13 @@ async fn open(
 }
 
 /// Lets requests end: the listener stays open for a moment, so that load balancers see `/readyz` first.
-async fn drain(settings: &Settings, server: ServerHandle, signal: Signal, signals: &mut Signals) {
+async fn drain(
+    settings: &Settings,
+    server: ServerHandle,
+    closing: CancellationToken,
+    signal: Signal,
+    signals: &mut Signals,
+) {
     let deadline = Instant::now() + settings.drain_timeout;
     let delay = match signal {
         Signal::Terminate => settings.drain_delay.min(settings.drain_timeout),
@@ -193,6 +213,7 @@ async fn drain(settings: &Settings, server: ServerHandle, signal: Signal, signal
     info!(signal = signal.name(), timeout_s = settings.drain_timeout.as_secs_f64(); "draining");
     let ended = async {
         sleep(delay).await;
+        closing.cancel();
         server.stop(true).await;
     };
     let cut = tokio::select! {

@@ -54,7 +54,7 @@ pub struct CacheActor {
     /// When somebody's wait is looked at next without anything having happened.
     looks_at: Option<Instant>,
     /// The running build's task, to be cancelled at its deadline.
-    building: Option<(BuildNumber, tokio::task::AbortHandle)>,
+    building: Option<(BuildNumber, &'static str, tokio::task::AbortHandle)>,
     published: watch::Sender<Arc<Snapshot>>,
     generations: u64,
     built: Option<LastBuild>,
@@ -112,6 +112,7 @@ impl CacheActor {
     fn start(&mut self, number: BuildNumber, scope: Scope, ctx: &mut Context<Self>) {
         let began = self.options.database.moments().draw();
         self.generations += 1;
+        let scope_name = scope_word(&scope);
         let order = Order {
             scope,
             base: Arc::clone(self.router.snapshot()),
@@ -122,7 +123,7 @@ impl CacheActor {
             .options
             .runtime
             .spawn(build(self.options.database.clone(), order));
-        self.building = Some((number, build.abort_handle()));
+        self.building = Some((number, scope_name, build.abort_handle()));
         let deadline = self.options.build_deadline;
         let started = Instant::now();
         let ended = async move {
@@ -153,13 +154,11 @@ impl CacheActor {
             counts,
             took,
         } = ended;
-        if let Some((_, task)) = self.building.take_if(|(building, _)| *building == number) {
-            // Of a build that has ended this does nothing; one past its deadline loses its connection.
-            task.abort();
-        }
-        if !self.rebuilds.is_running(number) {
+        let Some((_, scope, task)) = self.building.take_if(|(building, ..)| *building == number) else {
             return;
-        }
+        };
+        // Of a build that has ended this does nothing; one past its deadline loses its connection.
+        task.abort();
         let answer = match result {
             Ok(built) => {
                 let generation = self.install(*built, counts, took);
@@ -167,7 +166,7 @@ impl CacheActor {
                 Ok(generation)
             }
             Err(failed) => {
-                self.note_failure(&failed, took);
+                self.note_failure(&failed, scope, took);
                 Err(failed)
             }
         };
@@ -201,8 +200,8 @@ impl CacheActor {
         generation
     }
 
-    fn note_failure(&mut self, failed: &BuildFailed, took: Duration) {
-        counters::REBUILDS.with_label_values(&["any", "failed"]).inc();
+    fn note_failure(&mut self, failed: &BuildFailed, scope: &str, took: Duration) {
+        counters::REBUILDS.with_label_values(&[scope, "failed"]).inc();
         warn!(reason = failed.reason.as_str(), build_ms = took.as_millis() as u64;
             "build failed, last good snapshot serves on");
         self.last_error = Some(LastError {

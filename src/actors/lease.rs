@@ -1,12 +1,17 @@
 //! A picked channel and key, which reports its outcome exactly once.
 
+use std::sync::Arc;
+
 use actix::{Addr, Recipient};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::cache::CacheActor;
 use super::messages::{FirstEvent, Report};
-use crate::routing::ids::Generation;
+use super::upkeep::Refusals;
+use crate::routing::health::LeaseId;
+use crate::routing::ids::{Generation, GroupName};
 use crate::routing::outcome::Outcome;
+use crate::routing::pick::Picked;
 use crate::routing::router::Grant;
 use crate::routing::snapshot::{Channel, Key};
 
@@ -21,16 +26,22 @@ pub struct Lease {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-struct Owner {
-    reports: Recipient<Report>,
-    first_events: Recipient<FirstEvent>,
+enum Owner {
+    Actor {
+        reports: Recipient<Report>,
+        first_events: Recipient<FirstEvent>,
+        refusals: Refusals,
+    },
+    /// Whoever asks a channel by itself: its word goes to no health.
+    Asker(oneshot::Sender<Outcome>),
 }
 
 impl Lease {
     pub(super) fn new(grant: Grant, actor: Addr<CacheActor>) -> Lease {
-        let owner = Owner {
+        let owner = Owner::Actor {
             reports: actor.clone().recipient(),
             first_events: actor.recipient(),
+            refusals: Refusals::default(),
         };
         Lease {
             grant,
@@ -39,9 +50,35 @@ impl Lease {
         }
     }
 
-    pub(super) fn with(self, permit: OwnedSemaphorePermit) -> Lease {
+    /// A lease that no pick has given: of this one channel, whatever its status. How it ended is told to the
+    /// asker and nobody else.
+    pub fn detached(channel: Channel) -> (Lease, oneshot::Receiver<Outcome>) {
+        let (asker, outcome) = oneshot::channel();
+        let key = channel.keys.first().cloned();
+        let grant = Grant {
+            lease: LeaseId(0),
+            picked: Picked {
+                channel: Arc::new(channel),
+                key,
+                group: GroupName::new(""),
+            },
+            probe: false,
+            generation: Generation::default(),
+        };
+        let lease = Lease {
+            grant,
+            owner: Some(Owner::Asker(asker)),
+            _permit: None,
+        };
+        (lease, outcome)
+    }
+
+    pub(super) fn with(self, permit: OwnedSemaphorePermit, told: &Refusals) -> Lease {
         let mut lease = self;
         lease._permit = Some(permit);
+        if let Some(Owner::Actor { refusals, .. }) = &mut lease.owner {
+            refusals.clone_from(told);
+        }
         lease
     }
 
@@ -71,8 +108,8 @@ impl Lease {
 
     /// The answer's first real event has come: what this lease probed is well again.
     pub fn first_event(&self) {
-        if let Some(owner) = &self.owner {
-            owner.first_events.do_send(FirstEvent {
+        if let Some(Owner::Actor { first_events, .. }) = &self.owner {
+            first_events.do_send(FirstEvent {
                 lease: self.grant.lease,
             });
         }
@@ -84,11 +121,21 @@ impl Lease {
     }
 
     fn send(&mut self, outcome: Outcome) {
-        if let Some(owner) = self.owner.take() {
-            owner.reports.do_send(Report {
-                lease: self.grant.lease,
-                outcome,
-            });
+        match self.owner.take() {
+            Some(Owner::Actor {
+                reports, refusals, ..
+            }) => {
+                if let Outcome::Refused { reason } = &outcome {
+                    refusals.tell(self.channel(), self.key(), reason);
+                }
+                reports.do_send(Report {
+                    lease: self.grant.lease,
+                    outcome,
+                });
+            }
+            // An asker that has gone wants to know nothing.
+            Some(Owner::Asker(asker)) => drop(asker.send(outcome)),
+            None => {}
         }
     }
 }

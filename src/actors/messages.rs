@@ -166,6 +166,15 @@ pub struct LastError {
     pub at: i64,
 }
 
+/// Sent by: [`Routing::knows_model`](super::Routing::knows_model). Answered: when a lookup that began after this
+/// arrived has ended, with whether any of the groups has an ability for the model, open or not.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<bool, Unanswered>")]
+pub struct HasModel {
+    pub groups: Arc<[GroupName]>,
+    pub model: ModelName,
+}
+
 /// Sent by: whoever must know of one ability whether it is open, asked of the database with the channel's
 /// own status joined in. Answered: when a lookup that began after this arrived has ended.
 #[derive(Clone, Debug, Message)]

@@ -20,6 +20,8 @@ pub mod query;
 pub mod tokens;
 /// A commit, its closings and its rebuild, in a task that nobody's going ends.
 pub mod changes;
+/// What the relay closes and reopens by itself.
+pub mod upkeep;
 /// What the actors count, for `/metrics`.
 pub mod counters;
 

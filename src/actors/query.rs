@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::caught::caught;
 use super::counters;
-use super::messages::{Answer, IsOpen, Pick, Unanswered};
+use super::messages::{Answer, HasModel, IsOpen, Pick, Unanswered};
 use crate::routing::ids::{GroupName, ModelName};
 use crate::routing::lookups::{Bounds, Lookups, Overloaded};
 use crate::routing::router::{Found, NotOpen};
@@ -75,11 +75,18 @@ impl QueryActor {
             }
             Err(_) => {}
         }
-        async move { answer.await.unwrap_or(Err(Unanswered::Overloaded)) }
+        // Its turn and its lookup: while the database hangs, those who wait do not wait for all before them.
+        let patience = self.database.options().lookup_deadline * 2;
+        async move {
+            match tokio::time::timeout(patience, answer).await {
+                Ok(answer) => answer.unwrap_or(Err(Unanswered::Overloaded)),
+                Err(_) => Err(Unanswered::LookupFailed),
+            }
+        }
     }
 
     fn start_lookups(&mut self, ctx: &mut Context<Self>) {
-        while let Some(asked) = self.lookups.next() {
+        while let Some(asked) = self.lookups.start_next() {
             let last_good = Arc::clone(&self.snapshots.borrow());
             let lookup = self
                 .runtime
@@ -155,5 +162,22 @@ impl Handler<IsOpen> for QueryActor {
             ctx,
         );
         Box::pin(async move { Ok(answer.await?.is_open(channel, group.as_str(), model.as_str())) })
+    }
+}
+
+impl Handler<HasModel> for QueryActor {
+    type Result = ResponseFuture<Result<bool, Unanswered>>;
+
+    fn handle(&mut self, HasModel { groups, model }: HasModel, ctx: &mut Self::Context) -> Self::Result {
+        let asked = Asked {
+            groups: Arc::clone(&groups),
+            model: model.clone(),
+        };
+        let answer = self.ask(asked, ctx);
+        Box::pin(async move {
+            let found = answer.await?;
+            let has = |group: &GroupName| found.route.route(group.as_str(), model.as_str()).is_some();
+            Ok(groups.iter().any(has))
+        })
     }
 }

@@ -13,12 +13,13 @@ use super::changes::Changes;
 use super::counters;
 use super::lease::Lease;
 use super::messages::{
-    Answer, BuildFailed, Choice, Choose, Inspect, Inspection, IsOpen, Pick, Rebuild, Remember, Unanswered,
-    Wait,
+    Answer, BuildFailed, Choice, Choose, HasModel, Inspect, Inspection, IsOpen, Pick, Rebuild, Remember,
+    Unanswered, Wait,
 };
 use super::query::QueryActor;
 use super::tokens::{Authenticate, Forget, NoToken, Token, TokenActor};
-use crate::routing::ids::{ChannelId, Generation, KeyId};
+use super::upkeep::Refusals;
+use crate::routing::ids::{ChannelId, Generation, GroupName, KeyId};
 use crate::routing::pick::Question;
 use crate::routing::rebuilds::{Scope, Urgency};
 use crate::routing::refusal::Refusal;
@@ -30,6 +31,8 @@ use crate::store::key_hash::KeyHash;
 
 /// Picks under way at once; the mailbox of an actor has no bound of its own.
 const PICKS_AT_ONCE: usize = 20_000;
+/// Requests that wait for the database's answer at once.
+const MISSES_AT_ONCE: usize = 10_000;
 /// Leases out at once; each may send its report whenever it likes.
 const LEASES_AT_ONCE: usize = 100_000;
 /// A lookup may be overtaken by a change and is then asked again; more often than this in one pick means
@@ -58,7 +61,10 @@ pub struct Routing {
     changes: Changes,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     picks: Arc<Semaphore>,
+    misses: Arc<Semaphore>,
     leases: Arc<Semaphore>,
+    pub(super) refusals: Refusals,
+    pub(super) database: Database,
 }
 
 impl Routing {
@@ -97,7 +103,10 @@ impl Routing {
             changes,
             snapshots,
             picks: Arc::new(Semaphore::new(PICKS_AT_ONCE)),
+            misses: Arc::new(Semaphore::new(MISSES_AT_ONCE)),
             leases: Arc::new(Semaphore::new(LEASES_AT_ONCE)),
+            refusals: Refusals::default(),
+            database,
         }
     }
 
@@ -115,17 +124,43 @@ impl Routing {
 
     async fn ask(&self, pick: Pick, patience: Option<Instant>) -> Result<(Lease, &'static str), Refusal> {
         let overloaded = |_: TryAcquireError| Refusal::Overloaded { retry_after: None };
-        let _asking = self.picks.try_acquire().map_err(overloaded)?;
+        let asking = self.picks.try_acquire().map_err(overloaded)?;
         let permit = Arc::clone(&self.leases).try_acquire_owned().map_err(overloaded)?;
         match self.cache.send(pick.clone()).await {
-            Ok(Ok(Answer::Lease(lease))) => return Ok((lease.with(permit), "snapshot")),
+            Ok(Ok(Answer::Lease(lease))) => return Ok((lease.with(permit, &self.refusals), "snapshot")),
             Ok(Err(Unanswered::Miss(_))) => counters::MISSES.inc(),
             Ok(Ok(Answer::Route(_)) | Err(_)) | Err(_) => {
                 return Err(Refusal::Overloaded { retry_after: None });
             }
         }
+        // Those who wait for the database must not keep out those whom the snapshot answers (R11).
+        drop(asking);
+        let _waiting = self.misses.try_acquire().map_err(overloaded)?;
         let lease = self.ask_database(pick, patience).await?;
-        Ok((lease.with(permit), "lookup"))
+        Ok((lease.with(permit, &self.refusals), "lookup"))
+    }
+
+    /// Whether the model has an ability in any of the groups, open or not, by the database where the snapshot has
+    /// none.
+    pub async fn knows_model(&self, groups: &Arc<[GroupName]>, model: &str) -> Result<bool, Refusal> {
+        let snapshot = self.snapshot();
+        if groups
+            .iter()
+            .any(|group| snapshot.route(group.as_str(), model).is_some())
+        {
+            return Ok(true);
+        }
+        let overloaded = |_: TryAcquireError| Refusal::Overloaded { retry_after: None };
+        let _waiting = self.misses.try_acquire().map_err(overloaded)?;
+        let asked = HasModel {
+            groups: Arc::clone(groups),
+            model: model.into(),
+        };
+        match self.query.send(asked).await {
+            Ok(Ok(has)) => Ok(has),
+            Ok(Err(Unanswered::LookupFailed)) => Err(Refusal::RoutingUnavailable),
+            Ok(Err(_)) | Err(_) => Err(Refusal::Overloaded { retry_after: None }),
+        }
     }
 
     async fn ask_database(&self, pick: Pick, patience: Option<Instant>) -> Result<Lease, Refusal> {

@@ -43,6 +43,8 @@ const BOUNDS: Bounds = Bounds {
 };
 /// How often it is written when tokens were last used.
 const WRITE_LAST_USED: Duration = Duration::from_secs(15);
+/// Rows that one such write holds locked.
+const TOUCHED_AT_ONCE: usize = 200;
 
 /// Sent by: every relay request that shows a key. Answered: at once if it was seen lately, else when a
 /// lookup that began after this arrived has ended.
@@ -97,6 +99,19 @@ impl Token {
         }
     }
 
+    /// Of nobody: with it the relay asks a channel for itself. It is let in nowhere.
+    pub fn of_nobody() -> Token {
+        Token {
+            id: TokenId(0),
+            name: String::new(),
+            status: TokenStatus::Disabled,
+            groups: Arc::default(),
+            models: None,
+            networks: None,
+            expires_at: None,
+        }
+    }
+
     /// Enabled and not expired.
     pub fn is_valid(&self, now: SystemTime) -> bool {
         let expired = self.expires_at.is_some_and(|at| at <= unix_ms(now));
@@ -145,6 +160,7 @@ pub struct TokenActor {
 
 struct Known {
     token: Arc<Token>,
+    read_at: Instant,
     ask_again_at: Instant,
 }
 
@@ -173,6 +189,10 @@ impl TokenActor {
     ) -> Option<Result<Arc<Token>, NoToken>> {
         if let Some(known) = self.known.get(&hash) {
             let token = Arc::clone(&known.token);
+            // No refusal is remembered for long: it may have been enabled, or given more time, elsewhere.
+            if !token.is_valid(SystemTime::now()) && now >= known.read_at + UNKNOWN_FOR {
+                return None;
+            }
             if now >= known.ask_again_at && self.refreshing.insert(hash) {
                 self.ask(hash, None, ctx);
             }
@@ -200,7 +220,7 @@ impl TokenActor {
     }
 
     fn start_lookups(&mut self, ctx: &mut Context<Self>) {
-        while let Some(hash) = self.lookups.next() {
+        while let Some(hash) = self.lookups.start_next() {
             self.running.insert(hash, Outdated(false));
             let database = self.database.clone();
             let lookup = self
@@ -240,6 +260,11 @@ impl TokenActor {
         if let Ok(token) = &found {
             self.last_used.insert(token.id, unix_ms(SystemTime::now()));
         }
+        // While the database is away, what was known holds (R12).
+        let found = match (found, self.known.peek(&hash)) {
+            (Err(NoToken::Unavailable), Some(known)) => Ok(Arc::clone(&known.token)),
+            (found, _) => found,
+        };
         for asker in self.lookups.ended(&hash) {
             answer(asker, found.clone());
         }
@@ -254,6 +279,7 @@ impl TokenActor {
                     hash,
                     Known {
                         token,
+                        read_at: now,
                         ask_again_at: now + ASK_AGAIN_AFTER,
                     },
                 );
@@ -277,12 +303,15 @@ impl TokenActor {
         if self.last_used.is_empty() {
             return;
         }
-        let used = std::mem::take(&mut self.last_used).into_iter().collect();
+        let used: Vec<(TokenId, i64)> = std::mem::take(&mut self.last_used).into_iter().collect();
         let database = self.database.clone();
         self.runtime.spawn(async move {
-            // Of no weight: a time that is lost is written when the token is used again.
-            if let Err(error) = tokens::touch(&database, used).await {
-                warn!(reason:% = error; "could not write when tokens were last used");
+            for some in used.chunks(TOUCHED_AT_ONCE) {
+                // Of no weight: a time that is lost is written when the token is used again.
+                if let Err(error) = tokens::touch(&database, some.to_vec()).await {
+                    warn!(reason:% = error; "could not write when tokens were last used");
+                    return;
+                }
             }
         });
     }
@@ -323,7 +352,14 @@ impl Handler<Authenticate> for TokenActor {
             Ok(None) => {
                 let (asker, answer) = oneshot::channel();
                 let _ = caught(|| self.ask(hash, Some(asker), ctx));
-                let answer = async move { answer.await.unwrap_or(Err(NoToken::Overloaded)) };
+                // Its turn and its lookup, as for routes.
+                let patience = self.database.options().lookup_deadline * 2;
+                let answer = async move {
+                    match tokio::time::timeout(patience, answer).await {
+                        Ok(answer) => answer.unwrap_or(Err(NoToken::Overloaded)),
+                        Err(_) => Err(NoToken::Unavailable),
+                    }
+                };
                 ActorResponse::r#async(answer.into_actor(self))
             }
             Err(_) => ActorResponse::reply(Err(NoToken::Overloaded)),

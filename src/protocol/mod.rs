@@ -1,6 +1,7 @@
 //! What does each wire protocol look like: its routes, requests, headers, URLs, errors and stream events?
 //!
 //! Pure: no I/O, no clock, no dice. Knows no other room. Bytes in, bytes and facts out.
+#![deny(clippy::disallowed_methods)]
 
 /// The protocols and the relay routes.
 pub mod endpoint;
@@ -36,7 +37,8 @@ pub mod models;
 mod anthropic;
 mod gemini;
 mod openai;
-mod responses;
+/// What does an event of OpenAI's responses say?
+pub mod responses;
 
 pub use endpoint::{BodyKind, Endpoint, Protocol};
 pub use error::ErrorAnswer;

@@ -43,6 +43,30 @@ pub fn list<'a>(protocol: Protocol, names: impl IntoIterator<Item = &'a str>) ->
     list.to_string().into()
 }
 
+/// The names in an upstream's list, sorted, each once; `None` if it is no list of models.
+#[must_use]
+pub fn read(body: &[u8]) -> Option<Vec<String>> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    // OpenAI and Anthropic: `data`; Gemini and Cohere: `models`; some houses: the bare list.
+    let list = [&body["data"], &body["models"], &body].into_iter();
+    let list = list.filter_map(Value::as_array).next()?;
+    let name = |entry: &Value| match entry {
+        Value::String(name) => Some(name.clone()),
+        _ => {
+            let name = entry["id"].as_str().or_else(|| entry["name"].as_str())?;
+            Some(name.strip_prefix("models/").unwrap_or(name).to_owned())
+        }
+    };
+    let mut names: Vec<String> = list
+        .iter()
+        .filter_map(name)
+        .filter(|name| !name.is_empty())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    Some(names)
+}
+
 /// One model.
 #[must_use]
 pub fn one(protocol: Protocol, name: &str) -> Bytes {
@@ -91,6 +115,24 @@ mod tests {
         insta::assert_snapshot!(show(&list(Protocol::Anthropic, [])), @r#"{"data":[],"has_more":false,"first_id":null,"last_id":null}"#);
         insta::assert_snapshot!(show(&list(Protocol::Gemini, ["a"])), @r#"{"models":[{"name":"models/a","displayName":"a","supportedGenerationMethods":["generateContent","streamGenerateContent","embedContent","batchEmbedContents","countTokens"]}]}"#);
         insta::assert_snapshot!(show(&one(Protocol::OpenAi, "x/y")), @r#"{"id":"x/y","object":"model","created":0,"owned_by":"pointsman"}"#);
+    }
+
+    #[test]
+    fn upstreams_lists_are_read_in_every_shape() {
+        for protocol in Protocol::ALL {
+            let names = read(&list(protocol, ["b", "a", "x/y"]));
+            assert_eq!(names.unwrap(), ["a", "b", "x/y"], "{protocol}");
+        }
+        for (body, want) in [
+            (r#"{"models":[{"name":"command-r"}]}"#, Some(vec!["command-r"])),
+            (r#"[{"id":"m"},"n",{"x":1},{"id":""}]"#, Some(vec!["m", "n"])),
+            (r#"{"data":[]}"#, Some(vec![])),
+            (r#"{"data":{"a":1}}"#, None),
+            ("<html>", None),
+        ] {
+            let want: Option<Vec<String>> = want.map(|names| names.into_iter().map(str::to_owned).collect());
+            assert_eq!(read(body.as_bytes()), want, "{body}");
+        }
     }
 
     #[test]

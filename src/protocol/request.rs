@@ -18,7 +18,7 @@ use scan::{Top, opening};
 mod scan;
 
 /// A model's name takes at most so many bytes (the width of its column).
-pub const MAX_MODEL_BYTES: usize = 255;
+pub const MAX_MODEL_BYTES: usize = 255 * 4;
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

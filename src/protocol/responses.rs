@@ -116,3 +116,41 @@ struct Response<'a> {
     #[serde(borrow, default)]
     usage: Option<UsageFields<'a>>,
 }
+
+/// The id under which the upstream keeps a response: of a plain answer, or of a stream's first event.
+#[must_use]
+pub fn response_id(json: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow, default)]
+        id: Loose<'a>,
+        #[serde(borrow, default)]
+        response: Option<&'a RawValue>,
+    }
+    let named: Named<'_> = serde_json::from_slice(json).ok()?;
+    let id = match named.response {
+        Some(inner) => serde_json::from_str::<Named<'_>>(inner.get()).ok()?.id,
+        None => named.id,
+    };
+    id.as_str().filter(|id| !id.is_empty()).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_is_named_by_its_answer_or_by_its_first_event() {
+        let check =
+            |json: &str, id: Option<&str>| assert_eq!(response_id(json.as_bytes()).as_deref(), id, "{json}");
+        check(r#"{"id":"resp_1","object":"response"}"#, Some("resp_1"));
+        check(
+            r#"{"type":"response.created","response":{"id":"resp_2"}}"#,
+            Some("resp_2"),
+        );
+        check(r#"{"type":"response.output_text.delta","item_id":"msg_1"}"#, None);
+        check(r#"{"id":5}"#, None);
+        check("[]", None);
+        check("cut", None);
+    }
+}

@@ -1,9 +1,16 @@
 //! Which conversation is it, and on what earlier answer does it build? So that both go where they went before, for
 //! the sake of prompt caches and of what an upstream has stored.
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use super::answer::{Answer, Body};
+use super::failover::Place;
 use super::request::Request;
+use crate::actors::Routing;
+use crate::protocol::Endpoint;
+use crate::protocol::responses::response_id;
+use crate::protocol::sse::{Frame, SseParser};
 use crate::routing::remembered::StateId;
 
 /// Headers by which clients name a session.
@@ -62,4 +69,35 @@ pub fn state(request: &Request) -> Option<StateId> {
         .as_deref()
         .or(hints.cached_content.as_deref());
     id.map(StateId::of)
+}
+
+/// A good answer has come, or begun: what names it, or what it was built on, is remembered with its place.
+/// `first` is a plain answer's body or a stream's first event.
+pub fn remember(routing: &Routing, request: &Request, place: Place, first: &[u8]) {
+    if let Some(cache) = &request.asked.affinity.cached_content {
+        routing.remember_response(cache, place.channel, place.key);
+    }
+    if request.head.endpoint == Endpoint::Responses
+        && let Some(id) = response_id(first)
+    {
+        routing.remember_response(&id, place.channel, place.key);
+    }
+}
+
+/// The same for a stream whose first event this is, as it came.
+pub fn remember_stream(routing: &Routing, request: &Request, place: Place, first: Bytes) {
+    let mut parser = SseParser::new();
+    parser.feed(first);
+    let data = match parser.next_frame() {
+        Ok(Some(Frame::Event(event))) => event.data().to_vec(),
+        _ => Vec::new(),
+    };
+    remember(routing, request, place, &data);
+}
+
+/// The same for an answer that is held whole.
+pub fn remember_whole(routing: &Routing, request: &Request, place: Place, answer: &Answer) {
+    if let Body::Whole(body) = &answer.body {
+        remember(routing, request, place, body);
+    }
 }

@@ -21,14 +21,14 @@ use super::options::Timeouts;
 use super::prepare::{Prepared, Unfit, prepare};
 use super::request::Request;
 use super::resume::Told;
-use super::stream::{self, Events, Opening, Pace, UsageChunk};
+use super::stream::{self, Events, Happening, Opening, Pace, UsageChunk};
 use super::upstream;
 use crate::actors::lease::Lease;
 use crate::protocol::ErrorAnswer;
 use crate::protocol::headers::{AnswerBody, downstream_headers};
 use crate::protocol::retry_after::retry_after;
 use crate::protocol::stream::{Shape, StreamReader, Usage};
-use crate::protocol::upstream_error::{UpstreamError, error_in_200, read_error};
+use crate::protocol::upstream_error::{ErrorForm, UpstreamError, error_in_200, read_error};
 use crate::protocol::upstream_url::BadUrl;
 use crate::routing::outcome::{Breakage, Lack, Outcome};
 
@@ -52,6 +52,30 @@ pub struct Begun {
     pub events: Events,
     pub opening: Opening,
     pub running: Running,
+}
+
+impl Begun {
+    /// Reads on to the end, for one who wants to know no more than how it ends.
+    pub async fn read_to_end(mut self, told: &mut Told) {
+        let mut outcome = (self.opening.end == stream::Ended::Whole).then_some(Outcome::Ok);
+        while outcome.is_none() {
+            outcome = match self.events.next(told, None).await {
+                Happening::End(_) => Some(Outcome::Ok),
+                Happening::Failed(transport) => Some(classify::of_transport(transport)),
+                Happening::Error { error, .. } => Some(classify::of_error(
+                    &error,
+                    classify::Place::InAnswer,
+                    error.retry_delay,
+                )),
+                Happening::Aside(_)
+                | Happening::Prelude(_)
+                | Happening::Real(_)
+                | Happening::Differs
+                | Happening::Nothing => None,
+            };
+        }
+        self.running.end(&outcome.unwrap_or(Outcome::Ok));
+    }
 }
 
 /// An attempt without an answer.
@@ -177,7 +201,29 @@ pub async fn attempt(what: Try<'_>, lease: Lease, told: &mut Told) -> Result<Ser
     };
     match attempt.send().await {
         Ok(response) => attempt.read(response, told).await,
-        Err(outcome) => Err(attempt.failed(outcome, None)),
+        Err(NotSent::Attempted(outcome)) => Err(attempt.failed(outcome, None)),
+        Err(NotSent::Unfit) => {
+            // The client's body does not go with the channel's override: that says nothing of the upstream.
+            attempt.running.end(&Outcome::Gone);
+            Err(Failure {
+                outcome: Outcome::BadRequest,
+                said: None,
+            })
+        }
+    }
+}
+
+/// Why there is no answer to read.
+enum NotSent {
+    /// The channel could not be asked, or did not answer.
+    Attempted(Outcome),
+    /// The request itself cannot be sent.
+    Unfit,
+}
+
+impl From<Outcome> for NotSent {
+    fn from(outcome: Outcome) -> Self {
+        NotSent::Attempted(outcome)
     }
 }
 
@@ -196,10 +242,10 @@ impl Attempt<'_> {
         self.what.request.asked.is_stream()
     }
 
-    async fn send(&mut self) -> Result<reqwest::Response, Outcome> {
+    async fn send(&mut self) -> Result<reqwest::Response, NotSent> {
         // Only an end takes the lease away, and this comes before any.
         let Some(lease) = &self.running.lease else {
-            return Err(Outcome::Gone);
+            return Err(Outcome::Gone.into());
         };
         let channel = lease.channel();
         let prepared = prepare(self.what.request, self.what.model, lease).map_err(|unfit| {
@@ -220,8 +266,8 @@ impl Attempt<'_> {
         self.usage_chunk = usage_chunk;
         match timeout_at(self.within(limit), client.execute(request)).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(classify::of_transport(upstream::transport(&error))),
-            Err(_) => Err(Outcome::Silent),
+            Ok(Err(error)) => Err(classify::of_transport(upstream::transport(&error)).into()),
+            Err(_) => Err(Outcome::Silent.into()),
         }
     }
 
@@ -260,7 +306,7 @@ impl Attempt<'_> {
         let wait = retry_after(&headers, Some(&error), SystemTime::now());
         let outcome = classify::of_error(&error, classify::Place::Status(status.as_u16()), wait);
         let said = Said {
-            status,
+            status: of_upstream(status, &outcome),
             headers,
             body: body.body,
             bytes,
@@ -287,7 +333,9 @@ impl Attempt<'_> {
                 body,
                 bytes,
             });
-        let said = said.filter(|said| may_be_passed_on(&outcome, said.status));
+        // What is no JSON is no error that a client could read (R4: garbage leaves no status).
+        let readable = matches!(error.form, ErrorForm::Error | ErrorForm::OtherJson);
+        let said = said.filter(|said| readable && may_be_passed_on(&outcome, said.status));
         self.failed(outcome, said)
     }
 
@@ -461,13 +509,24 @@ fn may_be_passed_on(outcome: &Outcome, status: StatusCode) -> bool {
     }
 }
 
-fn of_unfit(unfit: &Unfit) -> Outcome {
+/// R4: a 401 or 403 always speaks of the client's own token, so an upstream's is told by what it stands for.
+fn of_upstream(status: StatusCode, outcome: &Outcome) -> StatusCode {
+    match (status, outcome) {
+        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Outcome::NotHere(_)) => StatusCode::NOT_FOUND,
+        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Outcome::Busy { .. }) => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
+        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => StatusCode::BAD_REQUEST,
+        (status, _) => status,
+    }
+}
+
+fn of_unfit(unfit: &Unfit) -> NotSent {
     match unfit {
         // This name cannot be asked for here; others can.
-        Unfit::Url(BadUrl::Model) => Outcome::NotHere(Lack::Model),
-        Unfit::Provider | Unfit::Url(_) | Unfit::Header(_) | Unfit::Param(_) => {
-            Outcome::Broken(Breakage::Connect)
-        }
+        Unfit::Url(BadUrl::Model) => Outcome::NotHere(Lack::Model).into(),
+        Unfit::Provider | Unfit::Url(_) | Unfit::Header(_) => Outcome::Broken(Breakage::Connect).into(),
+        Unfit::Param(_) => NotSent::Unfit,
     }
 }
 

@@ -297,5 +297,4 @@ impl Failover {
 }
 
 #[cfg(test)]
-#[path = "failover/tests.rs"]
 mod tests;

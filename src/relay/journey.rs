@@ -119,7 +119,10 @@ impl Journey {
                 deadline: self.failover.deadline().into(),
             };
             let failure = match attempt(what, lease, &mut self.told).await {
-                Ok(served) => return Found::Served(attempts, served),
+                Ok(served) => {
+                    self.remember(place, &served);
+                    return Found::Served(attempts, served);
+                }
                 Err(failure) => failure,
             };
             let step = self.failed(place, &failure.outcome);
@@ -127,6 +130,18 @@ impl Journey {
             match step {
                 Step::Pick => {}
                 Step::End => return Found::Nothing(self.unserved()),
+            }
+        }
+    }
+
+    /// A later request that builds on this answer goes where it is kept.
+    fn remember(&self, place: Place, served: &Served) {
+        let (routing, request) = (&self.relay.routing, &self.request);
+        match served {
+            Served::Answer(answer) => affinity::remember_whole(routing, request, place, answer),
+            Served::Stream(begun) => {
+                let first = begun.opening.held.front().cloned().unwrap_or_default();
+                affinity::remember_stream(routing, request, place, first);
             }
         }
     }

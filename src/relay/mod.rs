@@ -16,6 +16,12 @@ pub mod classify;
 pub mod refusal;
 /// What goes back to the client.
 pub mod answer;
+/// Closes what its provider refuses.
+pub mod closing;
+/// One small request straight to one channel.
+pub mod channel_test;
+/// Tests what was closed, and reopens what works.
+pub mod schedule;
 /// When the client has gone.
 pub mod client_gone;
 /// What the relay counts.
@@ -35,6 +41,7 @@ mod record;
 mod resume;
 mod rooms;
 mod stream;
+mod test_question;
 mod upstream;
 
 use std::sync::Arc;

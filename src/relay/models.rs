@@ -1,5 +1,6 @@
 //! Which models may this token use?
 
+use bytes::Bytes;
 use http::StatusCode;
 
 use super::answer::Answer;
@@ -25,18 +26,20 @@ impl Relay {
 
     /// One model.
     pub async fn one_model(&self, caller: &Caller, shape: Protocol, model: &str) -> Answer {
-        let found = self.usable(caller).await.and_then(|(token, snapshot)| {
-            let has =
-                |group: &crate::routing::ids::GroupName| snapshot.route(group.as_str(), model).is_some();
-            if token.allows_model(model) && token.groups.iter().any(has) {
-                Ok(models::one(shape, model))
-            } else {
-                Err(refusal::of_router(&Refusal::ModelNotFound, model))
-            }
-        });
-        match found {
+        match self.find_model(caller, shape, model).await {
             Ok(one) => Answer::json(StatusCode::OK, one),
             Err(error) => refusal::answer(error, shape, &caller.request_id),
+        }
+    }
+
+    /// A model that the snapshot lacks is asked of the database, as for a pick (R3).
+    async fn find_model(&self, caller: &Caller, shape: Protocol, model: &str) -> Result<Bytes, ErrorAnswer> {
+        let (token, _) = self.usable(caller).await?;
+        let refused = |refusal: &Refusal| refusal::of_router(refusal, model);
+        match self.routing.knows_model(&token.groups, model).await {
+            Ok(true) if token.allows_model(model) => Ok(models::one(shape, model)),
+            Ok(_) => Err(refused(&Refusal::ModelNotFound)),
+            Err(refusal) => Err(refused(&refusal)),
         }
     }
 

@@ -7,11 +7,12 @@ use super::request::Request;
 use super::rooms::to_routing;
 use super::stream::UsageChunk;
 use crate::actors::lease::Lease;
+use crate::protocol::Protocol;
 use crate::protocol::headers::{BadHeader, upstream_headers};
 use crate::protocol::providers::{self, Provider};
 use crate::protocol::request::{BadRequest, apply_param_override, ask_for_usage, is_multipart};
-use crate::protocol::upstream_url::{Address, BadUrl, upstream_url};
-use crate::routing::rows::ChannelSpec;
+use crate::protocol::upstream_url::{Address, BadUrl, models_url, upstream_url};
+use crate::routing::rows::{ChannelSpec, Secret};
 
 /// Why a channel cannot be asked: its definition is at fault. Never quotes a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,18 +38,18 @@ pub fn prepare(request: &Request, model: &str, lease: &Lease) -> Result<Prepared
     let spec = &lease.channel().spec;
     let provider = providers::provider(&spec.provider).ok_or(Unfit::Provider)?;
     let model = spec.model_mapping.get(model).map_or(model, String::as_str);
+    let protocol = request.head.endpoint.protocol();
     let usage_chunk = match request.asked.leaves_usage_unasked() && provider.takes_stream_usage {
         true => UsageChunk::Dropped,
         false => UsageChunk::Passed,
     };
     let url = upstream_url(
-        &address(spec, provider, request),
+        &address(spec, provider, protocol),
         request.head.endpoint,
         model,
         request.head.version,
         request.query.as_deref(),
     )?;
-    let protocol = request.head.endpoint.protocol();
     let key = lease
         .key()
         .map(|key| (provider.key_header(protocol), key.spec.secret.reveal()));
@@ -62,12 +63,36 @@ pub fn prepare(request: &Request, model: &str, lease: &Lease) -> Result<Prepared
     })
 }
 
-fn address<'a>(spec: &'a ChannelSpec, provider: &'static Provider, request: &Request) -> Address<'a> {
-    let protocol = to_routing(request.head.endpoint.protocol());
+/// The question which models the upstream serves, in this protocol.
+pub fn prepare_models(
+    spec: &ChannelSpec,
+    key: Option<&Secret>,
+    protocol: Protocol,
+) -> Result<reqwest::Request, Unfit> {
+    let provider = providers::provider(&spec.provider).ok_or(Unfit::Provider)?;
+    let mut url = models_url(&address(spec, provider, protocol), protocol)?;
+    // Pages are small where nothing is said; OpenAI's has no pages.
+    match protocol {
+        Protocol::OpenAi => {}
+        Protocol::Anthropic => drop(url.query_pairs_mut().append_pair("limit", "1000")),
+        Protocol::Gemini => drop(url.query_pairs_mut().append_pair("pageSize", "1000")),
+    }
+    let key = key.map(|key| (provider.key_header(protocol), key.reveal()));
+    let mut prepared = reqwest::Request::new(http::Method::GET, url);
+    *prepared.headers_mut() =
+        upstream_headers(&http::HeaderMap::new(), protocol, key, &header_override(spec))?;
+    Ok(prepared)
+}
+
+fn address<'a>(spec: &'a ChannelSpec, provider: &'static Provider, protocol: Protocol) -> Address<'a> {
     Address {
         provider,
         base_url: spec.base_url.as_deref(),
-        protocol_base_url: spec.settings.base_urls.get(&protocol).map(String::as_str),
+        protocol_base_url: spec
+            .settings
+            .base_urls
+            .get(&to_routing(protocol))
+            .map(String::as_str),
         api_version: spec.settings.api_version.as_deref(),
     }
 }
@@ -111,7 +136,6 @@ pub fn provider_traits(name: &str) -> Option<crate::routing::rows::ProviderTrait
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Protocol;
     use crate::relay::rooms::of_protocol;
 
     #[test]

@@ -68,13 +68,16 @@ pub fn of_attempt(outcome: &Outcome) -> ErrorAnswer {
             let message = "the upstream did not answer in time";
             ErrorAnswer::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", message)
         }
+        Outcome::BadRequest => {
+            let message = "the request's body cannot be brought into the form that the channel asks for";
+            ErrorAnswer::new(StatusCode::BAD_REQUEST, "invalid_request", message)
+        }
         Outcome::Ok
         | Outcome::Busy { .. }
         | Outcome::Broken(_)
         | Outcome::NotHere(_)
         | Outcome::TooLong
         | Outcome::Filtered
-        | Outcome::BadRequest
         | Outcome::Gone => {
             let message = "the upstream could not be reached or broke off its answer";
             ErrorAnswer::new(StatusCode::BAD_GATEWAY, "upstream_failed", message)

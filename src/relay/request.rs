@@ -62,7 +62,11 @@ impl Request {
         let asked = read(&head, &body).map_err(bad_request)?;
         let model = match &head.path_model {
             Some(model) => model.clone(),
-            None => asked.model_or(default_model).map_err(bad_request)?.to_owned(),
+            None => asked
+                .model_or(default_model)
+                .map_err(bad_request)?
+                .trim()
+                .to_owned(),
         };
         if !token.allows_model(&model) {
             return Err(refusal::model_not_allowed(&model));

@@ -10,7 +10,6 @@ pub fn to_routing(protocol: protocol::Protocol) -> routing::ids::Protocol {
     }
 }
 
-#[cfg(test)]
 pub fn of_protocol(protocol: routing::ids::Protocol) -> protocol::Protocol {
     match protocol {
         routing::ids::Protocol::OpenAi => protocol::Protocol::OpenAi,

@@ -12,7 +12,10 @@ use super::ids::{ChannelId, Generation, KeyId, ModelName, Moment};
 use super::open::{AbilityFacts, ChannelFacts, WhyClosed, ability_open, channel_open};
 use super::route::{Candidate, Route, Slot};
 use super::rows::{AbilityRow, ChannelRow, KeyRow, ModelSpec, RowFault};
-use super::snapshot::{Channel, Key, NameIndex, Names, Quarantined, Snapshot};
+use super::snapshot::{Channel, Key, NameIndex, Names, Places, Quarantined, Snapshot};
+
+/// The slot of a channel that is in no snapshot.
+const NO_SLOT: Slot = Slot::MAX;
 
 /// Rows as they come from the database, not yet a snapshot.
 #[derive(Debug, Default)]
@@ -145,7 +148,9 @@ impl Draft {
         let models = self.take_models(last_good);
         let mut quarantine = Quarantine::default();
         let decided = self.decide(last_good, &mut quarantine);
+        let left_out = self.left_out(&decided);
         let mut snapshot = Snapshot {
+            left_out,
             generation,
             began,
             channels: decided.channels,
@@ -191,7 +196,7 @@ impl Draft {
             .channels
             .iter()
             .zip(&self.channels)
-            .map(|(channel, draft)| patch.slot(draft.id, channel.is_some()))
+            .map(|(channel, draft)| channel.as_ref().map_or(NO_SLOT, |_| patch.slot(draft.id)))
             .collect();
         let mut lists: Vec<Vec<(NameIndex, NameIndex)>> = vec![Vec::new(); slots.len()];
         for ability in decided.abilities {
@@ -209,16 +214,35 @@ impl Draft {
             });
             patch.join(place, candidate);
         }
-        for ((channel, slot), abilities) in decided.channels.into_iter().zip(slots).zip(lists) {
-            if let Some(channel) = channel {
-                let channel = Arc::try_unwrap(channel).map(|channel| Channel {
-                    abilities: abilities.into(),
-                    ..channel
-                });
-                patch.snapshot.channels[slot as usize] = channel.ok().map(Arc::new);
+        let places = slots.into_iter().zip(lists);
+        for ((channel, draft), (slot, abilities)) in
+            decided.channels.into_iter().zip(&self.channels).zip(places)
+        {
+            let abilities: Places = abilities.into();
+            match channel.map(Arc::unwrap_or_clone) {
+                Some(channel) => {
+                    patch.snapshot.channels[slot as usize] = Some(Arc::new(Channel { abilities, ..channel }));
+                }
+                None if abilities.is_empty() => {}
+                None => drop(patch.snapshot.left_out.insert(draft.id, abilities)),
             }
         }
         patch.finish(quarantine)
+    }
+
+    /// The abilities of channels that have a row but no definition.
+    fn left_out(&self, decided: &Decided) -> FxHashMap<ChannelId, Places> {
+        let mut places: FxHashMap<ChannelId, Vec<(NameIndex, NameIndex)>> = FxHashMap::default();
+        for ability in &decided.abilities {
+            if decided.channels[ability.slot as usize].is_none() {
+                let id = self.channels[ability.slot as usize].id;
+                places.entry(id).or_default().push((ability.group, ability.model));
+            }
+        }
+        places
+            .into_iter()
+            .map(|(id, places)| (id, places.into()))
+            .collect()
     }
 
     /// Openness of every row, by the shared predicate, with last good definitions where rows are bad.
@@ -497,18 +521,24 @@ impl Patch {
     /// Takes the channel out of every route.
     fn leave(&mut self, id: ChannelId) {
         self.snapshot.quarantined.retain(|q| q.channel != id);
+        if let Some(places) = self.snapshot.left_out.remove(&id) {
+            self.leave_routes(&places, NO_SLOT);
+        }
         let Some(slot) = self.snapshot.slots.remove(&id) else {
             return;
         };
-        let Some(channel) = self.snapshot.channels[slot as usize].take() else {
-            return;
-        };
-        for place in channel.abilities.iter() {
+        if let Some(channel) = self.snapshot.channels[slot as usize].take() {
+            self.leave_routes(&channel.abilities, slot);
+        }
+        self.free.push(slot);
+    }
+
+    fn leave_routes(&mut self, places: &[(NameIndex, NameIndex)], slot: Slot) {
+        for place in places {
             let (abilities, candidates) = self.route(*place);
             *abilities = abilities.saturating_sub(1);
             candidates.retain(|candidate| candidate.slot != slot);
         }
-        self.free.push(slot);
     }
 
     fn join(&mut self, place: (NameIndex, NameIndex), candidate: Option<Candidate>) {
@@ -528,14 +558,12 @@ impl Patch {
     }
 
     /// A slot that no route of this snapshot names any more, so that slots do not grow with every patch.
-    fn slot(&mut self, id: ChannelId, present: bool) -> Slot {
+    fn slot(&mut self, id: ChannelId) -> Slot {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.snapshot.channels.push(None);
             self.snapshot.channels.len() as Slot - 1
         });
-        if present {
-            self.snapshot.slots.insert(id, slot);
-        }
+        self.snapshot.slots.insert(id, slot);
         slot
     }
 

@@ -49,7 +49,7 @@ impl<Q: Clone + Eq + Hash, T> Lookups<Q, T> {
         }
     }
 
-    /// Someone asks. `next` then tells what to start.
+    /// Someone asks. `start_next` then tells what to start.
     pub fn ask(&mut self, question: Q, asker: T) -> Result<(), Overloaded<T>> {
         match self.questions.get_mut(&question) {
             Some(Askers::Waiting(askers)) => askers.push(asker),
@@ -69,7 +69,7 @@ impl<Q: Clone + Eq + Hash, T> Lookups<Q, T> {
     }
 
     /// The lookup to start now, if a connection is free for one: call until it says none.
-    pub fn next(&mut self) -> Option<Q> {
+    pub fn start_next(&mut self) -> Option<Q> {
         if self.running >= self.bounds.running {
             return None;
         }
@@ -119,14 +119,18 @@ mod tests {
         let mut lookups = lookups(4, 4);
         lookups.ask("m", 1).unwrap();
         lookups.ask("m", 2).unwrap();
-        assert_eq!(lookups.next(), Some("m"));
+        assert_eq!(lookups.start_next(), Some("m"));
         lookups.ask("m", 3).unwrap();
         lookups.ask("m", 4).unwrap();
-        assert_eq!(lookups.next(), None, "one question never runs twice at once");
+        assert_eq!(
+            lookups.start_next(),
+            None,
+            "one question never runs twice at once"
+        );
         assert_eq!(lookups.ended(&"m"), [1, 2]);
-        assert_eq!(lookups.next(), Some("m"));
+        assert_eq!(lookups.start_next(), Some("m"));
         assert_eq!(lookups.ended(&"m"), [3, 4]);
-        assert_eq!(lookups.next(), None);
+        assert_eq!(lookups.start_next(), None);
         assert_eq!((lookups.running(), lookups.waiting()), (0, 0));
     }
 
@@ -134,10 +138,10 @@ mod tests {
     fn r11_running_and_waiting_are_bounded() {
         let mut lookups = lookups(1, 2);
         lookups.ask("a", 1).unwrap();
-        assert_eq!(lookups.next(), Some("a"));
+        assert_eq!(lookups.start_next(), Some("a"));
         lookups.ask("b", 2).unwrap();
         lookups.ask("c", 3).unwrap();
-        assert_eq!(lookups.next(), None);
+        assert_eq!(lookups.start_next(), None);
         assert_eq!(lookups.ask("d", 4), Err(Overloaded(4)));
         assert_eq!(
             lookups.ask("a", 5),
@@ -146,7 +150,7 @@ mod tests {
         );
         lookups.ask("b", 6).unwrap();
         assert_eq!(lookups.ended(&"a"), [1]);
-        assert_eq!(lookups.next(), Some("b"));
+        assert_eq!(lookups.start_next(), Some("b"));
         assert_eq!(lookups.ended(&"b"), [2, 6]);
     }
 
@@ -154,10 +158,10 @@ mod tests {
     fn r11_a_question_that_runs_does_not_block_the_queue() {
         let mut lookups = lookups(2, 4);
         lookups.ask("a", 1).unwrap();
-        assert_eq!(lookups.next(), Some("a"));
+        assert_eq!(lookups.start_next(), Some("a"));
         lookups.ask("a", 2).unwrap();
         lookups.ask("b", 3).unwrap();
-        assert_eq!(lookups.next(), Some("b"));
-        assert_eq!(lookups.next(), None);
+        assert_eq!(lookups.start_next(), Some("b"));
+        assert_eq!(lookups.start_next(), None);
     }
 }

@@ -270,10 +270,15 @@ impl<'a> View<'a> {
             });
         }
         let (began, newer) = self.bars.read?;
-        if newer.read_at(channel.id) <= began || newer.left_out(channel.id) {
+        let newer_read_at = newer.read_at(channel.id);
+        if newer_read_at <= began {
             return None;
         }
-        let shown = newer.shows_open(channel.id, group.as_str(), model.as_str());
+        let has_key = newer.channel(channel.id).is_some_and(|known| {
+            let barred = |key: &Key| self.bars.closings.bars_key(key.id, newer_read_at);
+            known.keys.is_empty() || !known.keys.iter().all(barred)
+        });
+        let shown = has_key && newer.shows_open(channel.id, group.as_str(), model.as_str());
         Some(if shown {
             Usable::InSnapshot
         } else {

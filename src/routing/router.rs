@@ -182,14 +182,22 @@ impl Router {
                 Chosen::Granted(self.grant(picked, question, now))
             }
             Err(shortage) if shortage.superseded => Chosen::Outdated,
-            Err(shortage) => Chosen::Refused {
-                refusal: if found.maybe_open && question.tried.is_empty() {
-                    Refusal::RoutingUnavailable
-                } else {
-                    refusal(&shortage, &known, !question.tried.is_empty(), now)
-                },
-                waits_for: WaitsFor::of(&shortage.merged(&known), question.cooling),
-            },
+            Err(shortage) => {
+                let refusal = refusal(&shortage, &known, !question.tried.is_empty(), now);
+                // What cannot be read stands in the way of a refusal for want of a channel, and of no other.
+                let for_want = matches!(
+                    refusal,
+                    Refusal::ModelNotFound | Refusal::NoAvailableChannel | Refusal::ProtocolNotServed
+                );
+                Chosen::Refused {
+                    refusal: if for_want && found.maybe_open {
+                        Refusal::RoutingUnavailable
+                    } else {
+                        refusal
+                    },
+                    waits_for: WaitsFor::of(&shortage.merged(&known), question.cooling),
+                }
+            }
         }
     }
 
@@ -222,12 +230,13 @@ impl Router {
     pub fn wanted(&mut self, question: &Question, found: &Found, now: Instant) -> Option<Scope> {
         let model = question.model.as_str();
         let lacking = question.groups.iter().flat_map(|group| {
+            let shown = self.snapshot.open_channels(group.as_str(), model);
             let route = found.route.route(group.as_str(), model);
             let channels = route.into_iter().flat_map(|route| route.candidates());
             channels
                 .filter_map(|candidate| found.route.at(candidate.slot))
                 .map(|channel| channel.id)
-                .filter(|id| !self.snapshot.shows_open(*id, group.as_str(), model))
+                .filter(|id| !shown.contains(id))
                 .collect::<Vec<_>>()
         });
         let lacking: Vec<ChannelId> = lacking.collect();

@@ -91,6 +91,16 @@ pub struct KeySpec {
     pub hint: Arc<str>,
 }
 
+/// A channel with everything that is needed to ask it, whatever its status and its keys' are.
+#[derive(Clone, Debug)]
+pub struct ChannelRows {
+    pub channel: ChannelRow,
+    /// In order of their ids.
+    pub keys: Vec<KeyRow>,
+    /// The models of its abilities, each once, in byte order.
+    pub models: Vec<ModelName>,
+}
+
 /// A row of `abilities`; the names are borrowed from the driver's row.
 #[derive(Clone, Debug)]
 pub struct AbilityRow<'a> {

@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
 use super::ids::{ChannelId, Generation, GroupName, KeyId, ModelName, Moment};
 use super::route::{Candidate, Route, Slot};
-use super::rows::{ChannelSpec, KeySpec, ModelSpec, RowFault, Status};
+use super::rows::{ChannelRow, ChannelSpec, KeySpec, ModelSpec, RowFault, Status};
 
 /// Routes on one page: a patch copies a page of pointers for each route that it touches.
 const PAGE: usize = 64;
@@ -32,12 +32,17 @@ pub struct Snapshot {
     /// By group number.
     pub(super) groups: Vec<Pages>,
     pub(super) quarantined: Vec<Quarantined>,
+    /// Channels that a bad row keeps out, and their abilities: the models are listed all the same.
+    pub(super) left_out: FxHashMap<ChannelId, Places>,
     /// What is configured for models, whether any channel serves them or not.
     pub(super) models: Arc<FxHashMap<ModelName, Arc<ModelSpec>>>,
 }
 
+/// The (group, model)s of a channel's abilities.
+pub(super) type Places = Box<[(NameIndex, NameIndex)]>;
+
 /// A channel as a snapshot knows it: definition, keys and abilities.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Channel {
     pub id: ChannelId,
     /// `None`: its status could not be read, so it is not open.
@@ -48,7 +53,21 @@ pub struct Channel {
     /// The enabled keys.
     pub keys: Box<[Key]>,
     /// Its abilities, open or not, so that a patch finds the routes that it must leave.
-    pub(super) abilities: Box<[(NameIndex, NameIndex)]>,
+    pub(super) abilities: Places,
+}
+
+impl Channel {
+    /// A channel outside of every route: asked by itself, whatever its status, with this one key or with none.
+    pub fn alone(row: &ChannelRow, spec: Arc<ChannelSpec>, key: Option<Key>) -> Channel {
+        Channel {
+            id: row.id,
+            status: row.status.as_ref().ok().copied(),
+            status_changed_at: row.status_changed_at,
+            spec,
+            keys: key.into_iter().collect(),
+            abilities: Box::default(),
+        }
+    }
 }
 
 /// An enabled key.
@@ -84,7 +103,9 @@ pub(super) struct NameTable<N> {
 
 /// A group's routes by model number, in shared pages.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pages(Vec<Option<Arc<[Option<Arc<Route>>; PAGE]>>>);
+pub(super) struct Pages(Vec<Option<Arc<Page>>>);
+
+type Page = [Option<Arc<Route>>; PAGE];
 
 /// How much a snapshot holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -132,6 +153,15 @@ impl Snapshot {
         self.open_ability(channel, group, model).is_some()
     }
 
+    /// The channels that have an open ability for (group, model).
+    pub fn open_channels(&self, group: &str, model: &str) -> FxHashSet<ChannelId> {
+        let route = self.route(group, model).into_iter();
+        let slots = route.flat_map(|route| route.candidates());
+        slots
+            .filter_map(|candidate| Some(self.at(candidate.slot)?.id))
+            .collect()
+    }
+
     pub(super) fn open_ability(&self, channel: ChannelId, group: &str, model: &str) -> Option<Candidate> {
         self.route(group, model)?.candidate(*self.slots.get(&channel)?)
     }
@@ -175,9 +205,7 @@ impl Snapshot {
 
     /// Whether a bad row keeps the channel out of this snapshot altogether.
     pub fn left_out(&self, channel: ChannelId) -> bool {
-        self.quarantined
-            .iter()
-            .any(|q| q.channel == channel && !q.last_good)
+        self.left_out.contains_key(&channel)
     }
 
     pub fn counts(&self) -> Counts {

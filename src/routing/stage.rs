@@ -28,6 +28,8 @@ pub struct Rows {
     pub abilities: Vec<(String, String, bool, bool)>,
     /// Overrides of priority and weight, by place in `abilities`.
     pub overrides: BTreeMap<usize, (Option<i64>, Option<u32>)>,
+    /// An ability whose weight cannot be read.
+    pub bad_ability: Option<usize>,
 }
 
 impl Rows {
@@ -43,6 +45,7 @@ impl Rows {
             keys: vec![(id * 100, true)],
             abilities: vec![("g".to_owned(), "m".to_owned(), true, false)],
             overrides: BTreeMap::new(),
+            bad_ability: None,
         }
     }
 
@@ -102,7 +105,10 @@ impl Rows {
                 enabled: Ok(*enabled),
                 held: Ok(*held),
                 priority: Ok(priority),
-                weight: Ok(weight),
+                weight: match self.bad_ability {
+                    Some(bad) if bad == place => Err(RowFault::new("weight", "expected a number")),
+                    _ => Ok(weight),
+                },
             });
         }
     }

@@ -9,6 +9,7 @@ use actix_web::http::KeepAlive;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use tokio::net::TcpSocket;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::relay::Relay;
@@ -47,12 +48,13 @@ pub fn standing_in(listener: TcpListener) -> io::Result<Server> {
     Ok(server.run())
 }
 
-/// The relay, the admin REST and the probes.
+/// The relay, the admin REST and the probes. `closing` is to be cancelled when the server is stopped.
 pub fn whole(
     settings: &Settings,
     listener: TcpListener,
     desk: Data<Desk>,
     relay: Relay,
+    closing: CancellationToken,
 ) -> io::Result<Server> {
     let server = HttpServer::new(move || App::new().configure(|app| routes::configure(app, &desk, &relay)));
     let server = match settings.workers {
@@ -60,7 +62,7 @@ pub fn whole(
         None => server,
     };
     let server = server
-        .on_connect(connection::on_connect)
+        .on_connect(connection::on_connect(closing))
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(HEADERS_WITHIN)
         .tcp_nodelay(true)

@@ -91,9 +91,10 @@ async fn persistently<T>(mut question: impl AsyncFnMut() -> Result<T, StoreError
 fn of_change(error: ChangeError) -> StoreError {
     match error {
         ChangeError::NotDone(error) | ChangeError::Unknown(error) => error,
-        ChangeError::NotFound | ChangeError::NoEnabledKey | ChangeError::Superseded => {
-            StoreError::Internal(error.to_string())
-        }
+        ChangeError::NotFound
+        | ChangeError::NoEnabledKey
+        | ChangeError::NoModels
+        | ChangeError::Superseded => StoreError::Internal(error.to_string()),
     }
 }
 

@@ -31,6 +31,9 @@ pub(crate) async fn insert_product(
     insert(session, id, pairs.iter(), new.status == Status::Enabled).await
 }
 
+/// The group of a channel that has no abilities from which its groups could be read.
+const FIRST_GROUP: &str = "default";
+
 /// Makes the abilities groups × models; what is not named in the patch stays what it was.
 pub(crate) async fn make_product(
     session: &Session,
@@ -49,6 +52,13 @@ pub(crate) async fn make_product(
         .models
         .clone()
         .unwrap_or_else(|| present.iter().map(|(_, model)| model.clone()).collect());
+    if !groups.is_empty() && models.is_empty() && patch.models.is_none() {
+        return Err(ChangeError::NoModels);
+    }
+    let groups = match (groups.is_empty(), &patch.groups) {
+        (true, None) if !models.is_empty() => vec![GroupName::new(FIRST_GROUP)],
+        _ => groups,
+    };
     let wanted = product(&groups, &models);
     let mut closed = Vec::new();
     for (group, model) in present.difference(&wanted) {

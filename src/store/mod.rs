@@ -18,6 +18,8 @@ pub mod change_status;
 pub mod receipt;
 /// Channels as an operator sees and changes them.
 pub mod channels;
+/// A channel to be asked by itself, and which ones wait for a test.
+pub mod channels_to_test;
 /// A channel's keys.
 pub mod keys;
 /// Which channel serves which model to which group.

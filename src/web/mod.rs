@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use crate::actors::Routing;
+use crate::relay::channel_test::ChannelTests;
 use crate::store::change_status::ChangeError;
 use crate::store::connect::Database;
 use crate::store::error::StoreError;
@@ -40,6 +41,7 @@ pub struct Desk {
     pub routing: Routing,
     pub database: Database,
     pub admins: Admins,
+    pub tests: ChannelTests,
     pub node: Arc<Node>,
     runtime: Handle,
     writes: TaskTracker,
@@ -47,8 +49,15 @@ pub struct Desk {
 
 impl Desk {
     /// `runtime` is the multi-threaded one, on which writes go on though their caller has gone.
-    pub fn new(routing: Routing, database: Database, node: Arc<Node>, runtime: Handle) -> Desk {
+    pub fn new(
+        routing: Routing,
+        database: Database,
+        tests: ChannelTests,
+        node: Arc<Node>,
+        runtime: Handle,
+    ) -> Desk {
         Desk {
+            tests,
             admins: Admins::new(database.clone()),
             routing,
             database,

@@ -49,6 +49,8 @@ pub enum ApiError {
     /// The one row that was asked for cannot be read.
     UnreadableRow(RowFault),
     RebuildFailed(BuildFailed),
+    /// An upstream did not answer what it was asked for an operator; without secrets.
+    Upstream(String),
     Overloaded,
     /// The database is not open yet.
     Starting,
@@ -93,6 +95,10 @@ impl ApiError {
             ChangeError::NotFound => ApiError::NotFound(what),
             ChangeError::NoEnabledKey => ApiError::NoEnabledKey,
             ChangeError::Superseded => ApiError::Superseded,
+            ChangeError::NoModels => {
+                let message = "a channel without models cannot have groups";
+                ApiError::Invalid(vec![FieldError::new("groups", message)])
+            }
             ChangeError::NotDone(StoreError::BadRow(fault)) => ApiError::UnreadableRow(fault),
             ChangeError::NotDone(error) => ApiError::NotDone(error),
             ChangeError::Unknown(error) => ApiError::CommitUnknown(error),
@@ -110,6 +116,7 @@ impl ApiError {
             ApiError::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             ApiError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             ApiError::UnreadableRow(_) | ApiError::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            ApiError::Upstream(_) => StatusCode::BAD_GATEWAY,
             ApiError::NotDone(_)
             | ApiError::CommitUnknown(_)
             | ApiError::Database(_)
@@ -138,6 +145,7 @@ impl ApiError {
             ApiError::CommitUnknown(_) => ("commit_unknown", "The change may or may not have been done"),
             ApiError::Database(_) => ("database_unavailable", "The database did not answer"),
             ApiError::UnreadableRow(_) => ("unreadable_row", "The row cannot be read"),
+            ApiError::Upstream(_) => ("upstream_failed", "The upstream did not answer as it should"),
             ApiError::RebuildFailed(_) => ("rebuild_failed", "The routing snapshot could not be rebuilt"),
             ApiError::Overloaded => ("overloaded", "Too much is asked at once"),
             ApiError::Starting => ("starting", "The database is not open yet"),
@@ -167,6 +175,7 @@ impl ApiError {
             }
             ApiError::Database(_) => "try again; the log has its words".to_owned(),
             ApiError::UnreadableRow(fault) => fault.to_string(),
+            ApiError::Upstream(words) => words.clone(),
             ApiError::RebuildFailed(failed) => {
                 format!("the last good snapshot serves on: {}", failed.reason)
             }

@@ -6,7 +6,7 @@ use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data, ServiceConfig, delete, get, head, patch, post, put, resource, scope};
 use actix_web::{Resource, Route};
 
-use super::admin::{abilities, channels, groups, keys, models, routing, tokens};
+use super::admin::{abilities, channel_tests, channels, groups, keys, models, routing, tokens};
 use super::problem::ApiError;
 use super::{Desk, auth, metrics, probes, relay};
 use crate::relay::Relay;
@@ -38,6 +38,21 @@ pub fn configure(app: &mut ServiceConfig, desk: &Data<Desk>, relay: &Relay) {
             "/channels",
             "GET, POST",
             [get().to(channels::list), post().to(channels::create)],
+        ))
+        .service(at(
+            "/channels/test",
+            "POST",
+            [post().to(channel_tests::test_many)],
+        ))
+        .service(at(
+            "/channels/{id}/test",
+            "POST",
+            [post().to(channel_tests::test_one)],
+        ))
+        .service(at(
+            "/channels/{id}/upstream-models",
+            "GET",
+            [get().to(channel_tests::upstream_models)],
         ))
         .service(at(
             "/channels/{id}",

@@ -331,6 +331,91 @@ fn r1_snapshot_of_a_patch_is_the_snapshot_of_a_full_build() {
     assert_eq!(picture(&gone), picture(&snapshot(&left, 3)));
 }
 
+#[test]
+fn r1_patches_of_a_channel_that_is_left_out_count_its_abilities_once() {
+    let bad = Rows {
+        readable: false,
+        ..Rows::new(1)
+    };
+    let mut patched = snapshot(&[bad.clone(), Rows::new(2).serves(&[("g", "other")])], 1);
+    for began in 2..5 {
+        patched = draft(&[bad.clone()]).patch(&patched, [ChannelId(1)], Generation(began), Moment(began));
+        assert!(patched.left_out(ChannelId(1)));
+        assert_eq!(patched.route("g", "m").map(Route::abilities), Some(1));
+    }
+    let mended = draft(&[Rows::new(1)]).patch(&patched, [ChannelId(1)], Generation(5), Moment(5));
+    assert!(mended.shows_open(ChannelId(1), "g", "m") && !mended.left_out(ChannelId(1)));
+    let gone = Draft::default().patch(&patched, [ChannelId(1)], Generation(6), Moment(6));
+    assert!(gone.route("g", "m").is_none(), "no ghost of the model is left");
+}
+
+#[test]
+fn r13_an_unreadable_row_does_not_hide_a_channel_that_cools() {
+    let bad = Rows {
+        readable: false,
+        ..Rows::new(2)
+    };
+    let rows = [Rows::new(1), bad];
+    let mut router = router(&rows);
+    let mut rng = SmallRng::seed_from_u64(1);
+    let asked = question(&["g"], "m");
+    let at = now();
+    let grant = router.pick(&asked, at, &mut rng).expect("one is well");
+    let busy = Outcome::Busy {
+        status: 429,
+        retry_after: None,
+    };
+    router.report(grant.lease, &busy, at, &mut rng);
+    match router.choose(&asked, &found(&rows, 2), at, &mut rng) {
+        Chosen::Refused {
+            refusal: Refusal::Overloaded { retry_after: Some(_) },
+            ..
+        } => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn r10_an_early_lookup_does_not_bring_back_an_ability_of_a_channel_with_a_bad_row() {
+    let mut rows = Rows::new(1).serves(&[("g", "m"), ("g", "n")]);
+    let mut router = router(&[rows.clone()]);
+    let mut rng = SmallRng::seed_from_u64(1);
+    let early = found(&[rows.clone()], 4);
+    rows.abilities[0].3 = true;
+    rows.bad_ability = Some(1);
+    let held = Closed::Ability {
+        channel: ChannelId(1),
+        group: "g".into(),
+        model: "m".into(),
+    };
+    router.close([Closing {
+        closed: held,
+        at: Moment(5),
+    }]);
+    install(&mut router, &[rows], Scope::Everything, 6);
+    let chosen = router.choose(&question(&["g"], "m"), &early, now(), &mut rng);
+    assert!(matches!(chosen, Chosen::Outdated), "{chosen:?}");
+}
+
+#[test]
+fn r10_a_key_closing_newer_than_the_snapshot_asks_the_database_again() {
+    let rows = [Rows::new(1)];
+    let mut router = router(&rows);
+    let mut rng = SmallRng::seed_from_u64(1);
+    let early = found(&rows, 2);
+    install(&mut router, &rows, Scope::Everything, 5);
+    let replaced = Closed::Key {
+        channel: ChannelId(1),
+        key: KeyId(100),
+    };
+    router.close([Closing {
+        closed: replaced,
+        at: Moment(6),
+    }]);
+    let chosen = router.choose(&question(&["g"], "m"), &early, now(), &mut rng);
+    assert!(matches!(chosen, Chosen::Outdated), "{chosen:?}");
+}
+
 /// Every route by names and ids, and every group's models.
 fn picture(snapshot: &Snapshot) -> Vec<String> {
     let mut lines = Vec::new();

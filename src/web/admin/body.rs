@@ -106,12 +106,13 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     })
 }
 
+/// The body is JSON by now, whatever serde_json calls it: to it a list in place of a word is bad syntax.
 fn misfit(path: &str, error: &serde_json::Error) -> ApiError {
-    match error.classify() {
-        Category::Data => ApiError::Invalid(vec![field_error(path, &error.to_string())]),
-        // Too deep.
-        Category::Syntax | Category::Eof | Category::Io => malformed(error),
+    let words = error.to_string();
+    if words.starts_with("recursion limit exceeded") {
+        return ApiError::NotJson("the JSON is nested too deeply".to_owned());
     }
+    ApiError::Invalid(vec![field_error(path, &words)])
 }
 
 fn malformed(error: &serde_json::Error) -> ApiError {
@@ -227,6 +228,7 @@ mod tests {
             "settings.timeouts.conect",
             "is no field that is known here",
         );
+        check(r#"{"name": "a", "status": [1]}"#, "status", "does not fit");
         check(r#"[]"#, "body", "must be an object");
         check(r#" ["a"]"#, "body", "must be an object");
         check(r#""x, expected y""#, "body", "must be an object");

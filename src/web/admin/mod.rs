@@ -1,6 +1,7 @@
 //! The admin REST, one resource a file. Fields bear their columns' names; times are RFC 3339.
 
 pub mod abilities;
+pub mod channel_tests;
 pub mod channels;
 pub mod groups;
 pub mod keys;

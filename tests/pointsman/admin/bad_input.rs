@@ -38,6 +38,17 @@ fn routes() -> Vec<(Method, String, Option<Value>)> {
             "/api/channels/1/keys/1/status",
             json!({"status": "enabled"}),
         ),
+        body(
+            Method::POST,
+            "/api/channels/1/test",
+            json!({"model": "m", "stream": false, "protocol": "openai", "key_id": 1}),
+        ),
+        body(
+            Method::POST,
+            "/api/channels/test",
+            json!({"ids": [1], "model": "m", "stream": false, "protocol": "openai"}),
+        ),
+        bare(Method::GET, "/api/channels/1/upstream-models"),
         bare(Method::GET, "/api/abilities"),
         body(
             Method::PATCH,

@@ -2,6 +2,7 @@
 
 mod abilities;
 mod bad_input;
+mod channel_tests;
 mod channels;
 mod keys;
 mod models;

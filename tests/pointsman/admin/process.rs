@@ -98,6 +98,11 @@ async fn an_idle_process_stops_at_once_on_sigint() {
     let stage = Stage::new(Kind::Sqlite).await;
     // A connection that is kept alive, idle.
     stage.routing().await;
+    // And one that has not said anything yet.
+    let address = stage.url().trim_start_matches("http://");
+    let _silent = tokio::net::TcpStream::connect(address)
+        .await
+        .expect("a connection");
     let began = Instant::now();
     kill(stage.node().pid(), Signal::SIGINT).expect("a signal");
     let status = stage.exit_status(SOON).await;

@@ -119,22 +119,23 @@ async fn what_no_other_channel_would_answer_otherwise_goes_to_the_client_as_it_i
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r4_the_last_upstreams_own_error_is_the_answer() {
-    for (faults, status, code) in [
-        ("503", 503, None),
-        ("429=7", 429, Some("rate_limit_exceeded")),
-        ("not_here", 404, Some("model_not_found")),
-        ("wrong_key", 502, Some("upstream_refused")),
-        ("quota", 502, Some("upstream_refused")),
-        ("firewall", 502, Some("upstream_failed")),
-        ("redirect", 502, Some("upstream_failed")),
-        ("reset", 502, Some("upstream_failed")),
-        ("cut=1", 502, Some("upstream_failed")),
+    // What may pass is tried again at the only channel, what will not is not.
+    for (faults, status, code, attempts) in [
+        ("503", 503, None, "3"),
+        ("429=7", 429, Some("rate_limit_exceeded"), "1"),
+        ("not_here", 404, Some("model_not_found"), "1"),
+        ("wrong_key", 502, Some("upstream_refused"), "1"),
+        ("quota", 502, Some("upstream_refused"), "1"),
+        ("firewall", 502, Some("upstream_failed"), "3"),
+        ("redirect", 502, Some("upstream_failed"), "3"),
+        ("reset", 502, Some("upstream_failed"), "3"),
+        ("cut=1", 502, Some("upstream_failed"), "3"),
     ] {
         let stage = Stage::new(Kind::Sqlite).channel("a", ordered(faults)).await;
         let answer = stage.chat(MODEL).await.expect(status);
         assert_eq!(answer.code().as_deref(), code, "{faults}: {answer:?}");
         assert_eq!(answer.channel(), Some(stage.id("a")), "{faults}");
-        assert_eq!(answer.header("x-pointsman-attempts"), Some("1"), "{faults}");
+        assert_eq!(answer.header("x-pointsman-attempts"), Some(attempts), "{faults}");
         assert!(!answer.text().contains("sk-"), "{faults}: {answer:?}");
         assert!(answer.header("location").is_none());
     }

@@ -1,9 +1,10 @@
 //! What clients see of the relay, one file an endpoint or a promise.
 
-mod asks;
+pub mod asks;
 mod bodies;
 mod browsers;
 mod client_gone;
+mod closing;
 mod endpoints;
 mod failover;
 mod headers;

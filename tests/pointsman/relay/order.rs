@@ -426,3 +426,26 @@ async fn a_fallback_outside_the_tokens_list_serves_and_keeps_its_own_timeouts() 
         .expect(204);
     stage.chat(MODEL).await.expect(500);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_names_an_earlier_response_goes_where_that_is_kept() {
+    let stage = Stage::new(Kind::Sqlite)
+        .channel("a", works())
+        .channel("b", works())
+        .await;
+    for n in 0..10 {
+        let first = stage
+            .relay(
+                "/v1/responses",
+                json!({"model": MODEL, "input": format!("question {n}")}),
+            )
+            .await
+            .expect(200);
+        let id = first.json()["id"].as_str().expect("an id").to_owned();
+        let next = json!({"model": MODEL, "input": format!("then {n}"), "previous_response_id": id});
+        let next = stage.relay("/v1/responses", next).await.expect(200);
+        assert_eq!(next.channel(), first.channel(), "{n}");
+    }
+    let unknown = json!({"model": MODEL, "input": "hello", "previous_response_id": "resp_of_somebody_else"});
+    stage.relay("/v1/responses", unknown).await.expect(200);
+}

@@ -1,8 +1,14 @@
 //! The routing rules, one file each: `r1_one_truth.rs` and so on.
 
+mod first_cases;
+mod r10_read_your_writes;
+mod r11_floods;
+mod r12_without_database;
 mod r1_one_truth;
 mod r2_pick;
 mod r3_miss;
+mod r4_refusals;
 mod r5_one_builder;
 mod r6_last_good;
-mod r10_read_your_writes;
+mod r9_one_commit;
+mod secrets;

@@ -24,7 +24,7 @@ on_each_database! {
                 while going.load(Ordering::SeqCst) {
                     assert_eq!(crate::core::pick(&routing, &["g"], "steady").await, Ok(steady));
                     let _ = crate::core::pick(&routing, &["g"], "m").await;
-                    let _ = routing.rebuild(Scope::Everything, Urgency::Background);
+                    routing.rebuild(Scope::Everything, Urgency::Background).await.expect("a build");
                     picks.fetch_add(1, Ordering::SeqCst);
                 }
             })
