@@ -101,15 +101,14 @@ impl Heard {
         let last = self.raw.trim_end().rsplit("\n\n").next()?;
         let data = last.lines().find_map(|line| line.strip_prefix("data: "))?;
         let event: Value = serde_json::from_str(data).ok()?;
+        let named = |name: &str| {
+            last.lines()
+                .any(|line| line.strip_prefix("event: ") == Some(name))
+        };
         match path {
-            "/v1/responses" => {
-                assert!(last.contains("event: response.failed"), "{last}");
-                event.pointer("/response/error").cloned()
-            }
-            "/v1/messages" => {
-                assert!(last.contains("event: error"), "{last}");
-                event.get("error").cloned()
-            }
+            "/v1/responses" if !named("response.failed") => None,
+            "/v1/responses" => event.pointer("/response/error").cloned(),
+            "/v1/messages" if !named("error") => None,
             _ => event.get("error").cloned(),
         }
     }

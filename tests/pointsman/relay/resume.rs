@@ -155,7 +155,6 @@ async fn a_shorter_answer_is_another() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_compared_ends_at_once() {
-    let stage = in_order(&[("a", "cut=4,tokens=60"), ("b", "tokens=60")]).await;
     let tools = json!([{"type": "function", "function": {"name": "look", "parameters": {"type": "object",
         "properties": {"city": {"type": "string"}, "country": {"type": "string"}}, "required": ["city", "country"]}}}]);
     let use_tool = json!({"model": MODEL, "tools": tools, "stream": true,
@@ -176,6 +175,8 @@ async fn what_cannot_be_compared_ends_at_once() {
         ("/v1/messages", tool_of_claude),
         ("/v1/responses", response),
     ] {
+        // A stage for each: after three cuts the channel would cool, and another be asked first.
+        let stage = in_order(&[("a", "cut=4,tokens=60"), ("b", "tokens=60")]).await;
         let heard = Heard::ask(&stage, path, &body).await;
         heard.check_error(path);
         assert!(stage.upstream("b").received().is_empty(), "{path}: {body}");
