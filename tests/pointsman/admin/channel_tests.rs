@@ -92,7 +92,7 @@ async fn each_way_to_fail_is_told_and_nothing_is_closed() {
         ("firewall", false, Some(403), "broken"),
         ("redirect", false, Some(302), "broken"),
         ("reset", false, None, "broken"),
-        ("garbage", false, Some(502), "broken"),
+        ("garbage", false, None, "broken"),
         ("error_in_200", false, Some(502), "broken"),
         ("error_event", true, Some(502), "broken"),
         ("cut=3", false, None, "broken"),
