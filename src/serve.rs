@@ -17,12 +17,11 @@ use log::{error, info, warn};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
 
 use crate::actors::{Routing, RoutingOptions};
 use crate::config::Settings;
 use crate::relay::channel_test::ChannelTests;
-use crate::relay::{Relay, RelayOptions, Timeouts, closing, schedule};
+use crate::relay::{Relay, RelayOptions, Timeouts, closing, counters, schedule};
 use crate::store::connect::Database;
 use crate::store::error::StoreError;
 use crate::web::{Desk, Node};
@@ -42,6 +41,8 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 const EXIT_ACTOR_GONE: i32 = 70;
 /// A database that opens within this needs nobody to stand in meanwhile.
 const OPENS_AT_ONCE: Duration = Duration::from_millis(300);
+/// Long enough for the last answer to leave, and for a call that only reads.
+const QUIET_FOR: Duration = Duration::from_secs(3);
 /// Changes have deadlines of their own; this is for one that ignores them.
 const CHANGES_END_WITHIN: Duration = Duration::from_secs(15);
 
@@ -118,9 +119,8 @@ pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furn
         Arc::clone(&node),
         Handle::current(),
     ));
-    let closing = CancellationToken::new();
     let relay = Relay::new(routing.clone(), relay_options(&settings));
-    let server = listeners::whole(&settings, listener, desk.clone(), relay, closing.clone())?;
+    let server = listeners::whole(&settings, listener, desk.clone(), relay)?;
     let handle = server.handle();
     let mut server = actix_web::rt::spawn(server);
     let watchdog = tokio::spawn(watch(routing.clone()));
@@ -133,7 +133,7 @@ pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furn
     node.drain();
     // Of a test that is cut off nothing is left; a change that follows from one runs to its end.
     scheduled.inspect(JoinHandle::abort);
-    drain(&settings, handle, closing, signal, &mut signals).await;
+    drain(&settings, handle, &routing, signal, &mut signals).await;
     watchdog.abort();
     closer.abort();
     let changes = async { tokio::join!(routing.changes().drained(), desk.writes_ended()) };
@@ -201,7 +201,7 @@ async fn open(
 async fn drain(
     settings: &Settings,
     server: ServerHandle,
-    closing: CancellationToken,
+    routing: &Routing,
     signal: Signal,
     signals: &mut Signals,
 ) {
@@ -213,17 +213,33 @@ async fn drain(
     info!(signal = signal.name(), timeout_s = settings.drain_timeout.as_secs_f64(); "draining");
     let ended = async {
         sleep(delay).await;
-        closing.cancel();
         server.stop(true).await;
     };
     let cut = tokio::select! {
         () = ended => return,
+        () = quiet(routing, delay) => {
+            // What is left are connections that have not sent a byte yet: the server would wait for their first.
+            let _ = timeout(Duration::from_secs(1), server.stop(false)).await;
+            return;
+        }
         () = sleep_until(deadline) => "requests were still in flight at the end of the drain timeout",
         _ = signals.next() => "a second signal came",
     };
     warn!(reason = cut; "connections are cut");
     // Not graceful this time.
     let _ = timeout(Duration::from_secs(1), server.stop(false)).await;
+}
+
+/// Ends when, the listener closed, nothing has been in flight for a while.
+async fn quiet(routing: &Routing, delay: Duration) {
+    sleep(delay).await;
+    let mut since = Instant::now();
+    while since.elapsed() < QUIET_FOR {
+        sleep(Duration::from_millis(50)).await;
+        if counters::IN_FLIGHT.get() > 0 || routing.changes().running() > 0 {
+            since = Instant::now();
+        }
+    }
 }
 
 /// An actor that is gone never comes back: the process must not limp on without it.

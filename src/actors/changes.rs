@@ -83,6 +83,11 @@ impl Changes {
         ask_for_rebuild(&cache, scope);
     }
 
+    /// How many changes run.
+    pub fn running(&self) -> usize {
+        self.tasks.len()
+    }
+
     /// Waits for the changes that run; new ones are still taken.
     pub async fn drained(&self) {
         self.tasks.close();

@@ -3,7 +3,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::endpoint::Endpoint;
-use super::request::MAX_MODEL_BYTES;
+use super::request::MAX_MODEL_CHARS;
 
 /// What stands unencoded in a path: RFC 3986's unreserved letters, and the slashes and colons of model names.
 const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC
@@ -39,7 +39,7 @@ pub enum BadGeminiPath {
     NotUtf8,
     #[error("the model must not be empty")]
     Empty,
-    #[error("the model is longer than 255 bytes")]
+    #[error("the model is longer than 255 characters")]
     TooLong,
     #[error("the model must not contain `.` or `..` as a part of its path")]
     DotSegment,
@@ -71,7 +71,7 @@ pub fn decode_model(raw: &str) -> Result<String, BadGeminiPath> {
     if model.trim().is_empty() {
         return Err(BadGeminiPath::Empty);
     }
-    if model.len() > MAX_MODEL_BYTES {
+    if model.chars().count() > MAX_MODEL_CHARS {
         return Err(BadGeminiPath::TooLong);
     }
     if !fits_a_path(&model) {

@@ -17,8 +17,8 @@ use scan::{Top, opening};
 
 mod scan;
 
-/// A model's name takes at most so many bytes (the width of its column).
-pub const MAX_MODEL_BYTES: usize = 255 * 4;
+/// A model's name takes at most so many characters (the width of its column).
+pub const MAX_MODEL_CHARS: usize = 255;
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,8 +84,8 @@ pub enum BadRequest {
     },
     #[error("`{field}` must not be empty")]
     Empty { field: &'static str },
-    #[error("`{field}` is longer than {max_bytes} bytes")]
-    TooLong { field: &'static str, max_bytes: usize },
+    #[error("`{field}` is longer than {max_chars} characters")]
+    TooLong { field: &'static str, max_chars: usize },
     #[error("the multipart form cannot be read: {0}")]
     Multipart(&'static str),
 }
@@ -371,10 +371,10 @@ fn checked_model(model: &str) -> Result<&str, BadRequest> {
     if model.trim().is_empty() {
         return Err(BadRequest::Empty { field: "model" });
     }
-    if model.len() > MAX_MODEL_BYTES {
+    if model.chars().count() > MAX_MODEL_CHARS {
         return Err(BadRequest::TooLong {
             field: "model",
-            max_bytes: MAX_MODEL_BYTES,
+            max_chars: MAX_MODEL_CHARS,
         });
     }
     Ok(model)

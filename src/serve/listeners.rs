@@ -9,7 +9,6 @@ use actix_web::http::KeepAlive;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use tokio::net::TcpSocket;
-use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::relay::Relay;
@@ -48,13 +47,12 @@ pub fn standing_in(listener: TcpListener) -> io::Result<Server> {
     Ok(server.run())
 }
 
-/// The relay, the admin REST and the probes. `closing` is to be cancelled when the server is stopped.
+/// The relay, the admin REST and the probes.
 pub fn whole(
     settings: &Settings,
     listener: TcpListener,
     desk: Data<Desk>,
     relay: Relay,
-    closing: CancellationToken,
 ) -> io::Result<Server> {
     let server = HttpServer::new(move || App::new().configure(|app| routes::configure(app, &desk, &relay)));
     let server = match settings.workers {
@@ -62,7 +60,7 @@ pub fn whole(
         None => server,
     };
     let server = server
-        .on_connect(connection::on_connect(closing))
+        .on_connect(connection::on_connect)
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(HEADERS_WITHIN)
         .tcp_nodelay(true)

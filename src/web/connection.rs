@@ -3,39 +3,28 @@
 
 use std::any::Any;
 use std::io;
-use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
 use log::warn;
-use socket2::SockRef;
 use tokio::io::Interest;
-use tokio_util::sync::CancellationToken;
 
 /// A client's connection, to be waited on by every request that comes over it.
 #[derive(Clone)]
 pub struct Connection(Arc<TcpStream>);
 
-/// To be given to `HttpServer::on_connect`. When `closing` is cancelled, connections that have not sent a byte
-/// yet are closed: actix waits for their first request, which may never come.
-pub fn on_connect(closing: CancellationToken) -> impl Fn(&dyn Any, &mut Extensions) + Clone {
-    move |io, extensions| {
-        if let Some(stream) = io.downcast_ref::<TcpStream>() {
-            greet(stream, extensions, &closing);
-        }
-    }
-}
-
-fn greet(stream: &TcpStream, extensions: &mut Extensions, closing: &CancellationToken) {
+/// To be given to `HttpServer::on_connect`.
+pub fn on_connect(io: &dyn Any, extensions: &mut Extensions) {
+    let Some(stream) = io.downcast_ref::<TcpStream>() else {
+        return;
+    };
     if let Err(error) = stream.set_nodelay(true) {
         warn!(error:%; "TCP_NODELAY was not set");
     }
     match Connection::of(stream) {
         Ok(connection) => {
-            let first_bytes = connection.clone().await_first_bytes(closing.clone());
-            actix_web::rt::spawn(first_bytes);
             extensions.insert(connection);
         }
         Err(error) => warn!(error:%; "a client's connection cannot be watched"),
@@ -47,17 +36,6 @@ impl Connection {
     fn of(stream: &TcpStream) -> io::Result<Connection> {
         let socket = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
         Ok(Connection(Arc::new(TcpStream::from_std(socket)?)))
-    }
-
-    /// Ends with the first bytes, or closes the connection when `closing` comes before them.
-    async fn await_first_bytes(self, closing: CancellationToken) {
-        tokio::select! {
-            _ = self.0.ready(Interest::READABLE) => {}
-            () = closing.cancelled() => {
-                // Of a connection that is closed already nothing is wanted.
-                let _ = SockRef::from(&*self.0).shutdown(Shutdown::Both);
-            }
-        }
     }
 
     /// Ends when the client has closed or reset the connection. Bytes that come meanwhile are left to the server.
@@ -94,14 +72,14 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (server, _) = listener.accept().await.unwrap();
         let mut extensions = Extensions::new();
-        on_connect(CancellationToken::new())(&server, &mut extensions);
+        on_connect(&server, &mut extensions);
         let connection = extensions.get::<Connection>().unwrap().clone();
         (client, server, connection)
     }
 
     const SOON: Duration = Duration::from_millis(800);
 
-    #[actix_web::test]
+    #[tokio::test]
     async fn a_close_is_seen_by_everyone_who_waits() {
         let (client, _server, connection) = pair().await;
         let other = connection.clone();
@@ -113,7 +91,7 @@ mod tests {
         timeout(SOON, connection.closed()).await.unwrap();
     }
 
-    #[actix_web::test]
+    #[tokio::test]
     async fn a_reset_is_seen() {
         let (client, _server, connection) = pair().await;
         client.set_zero_linger().unwrap();
@@ -121,7 +99,7 @@ mod tests {
         timeout(SOON, connection.closed()).await.unwrap();
     }
 
-    #[actix_web::test]
+    #[tokio::test]
     async fn unread_bytes_hide_no_close_and_are_none() {
         let (mut client, server, connection) = pair().await;
         client.write_all(&[b'x'; 1000]).await.unwrap();
@@ -139,7 +117,7 @@ mod tests {
         assert_eq!(server.try_read(&mut read).unwrap(), 1009);
     }
 
-    #[actix_web::test]
+    #[tokio::test]
     async fn it_is_seen_after_the_server_has_let_go_too() {
         let (client, server, connection) = pair().await;
         drop(server);

@@ -92,7 +92,7 @@ fn bad_bodies_name_what_is_wrong() {
     let error = json(Endpoint::Messages, &model(256)).unwrap_err();
     assert_eq!(
         (error.field(), error.to_string().as_str()),
-        (Some("model"), "`model` is longer than 255 bytes")
+        (Some("model"), "`model` is longer than 255 characters")
     );
     assert_eq!(
         read_json(Endpoint::Messages, &Bytes::from_static(b"{\"\xff\":1}")),

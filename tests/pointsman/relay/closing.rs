@@ -32,6 +32,15 @@ fn three_of_ten_dead() -> Channel {
     speaks_all(DEAD).keys(&KEYS).with("key_mode", "polling")
 }
 
+/// So that one conversation meets all of a channel's keys.
+async fn without_affinity(stage: &Stage) {
+    let off = json!({"settings": {"affinity": false}});
+    let (status, answer) = stage
+        .admin(Method::PUT, &format!("/api/models/{MODEL}"), off)
+        .await;
+    assert!(status < 300, "{status} {answer}");
+}
+
 async fn statuses(stage: &Stage) -> Vec<String> {
     stage.query("SELECT status FROM channel_keys ORDER BY id").await
 }
@@ -104,6 +113,7 @@ fn want_three_closed() -> Vec<&'static str> {
 on_each_database! {
     async fn revoked_keys_are_closed_and_the_others_answer(kind: Kind) {
         let stage = Stage::new(kind).channel("a", three_of_ten_dead()).await;
+        without_affinity(&stage).await;
         for _ in 0..10 {
             stage.chat(MODEL).await.expect(200);
         }
@@ -132,6 +142,7 @@ async fn each_protocols_word_for_a_revoked_key_closes_it() {
         (MESSAGES, messages_body(MODEL), "401 authentication_error"),
     ] {
         let stage = Stage::new(Kind::Sqlite).channel("a", three_of_ten_dead()).await;
+        without_affinity(&stage).await;
         for _ in 0..10 {
             stage.relay(path, body.clone()).await.expect(200);
         }
