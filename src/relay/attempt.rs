@@ -41,7 +41,7 @@ const ERROR_BODY_WITHIN: Duration = Duration::from_secs(10);
 pub enum Served {
     /// Whole, or as bytes that nobody reads.
     Answer(Answer),
-    Stream(Begun),
+    Stream(Box<Begun>),
 }
 
 /// A stream whose first real event has come.
@@ -440,13 +440,13 @@ impl Attempt<'_> {
         match opening {
             Ok(opening) => {
                 self.running.first_event();
-                Ok(Served::Stream(Begun {
+                Ok(Served::Stream(Box::new(Begun {
                     status,
                     headers: without_length(downstream_headers(&headers, kind)),
                     events,
                     opening,
                     running: self.running,
-                }))
+                })))
             }
             Err(stream::NoOpening::Failed(transport)) => Err(self.failed_on_the_way(transport)),
             Err(stream::NoOpening::Error { error, data }) => {

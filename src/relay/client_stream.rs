@@ -52,7 +52,7 @@ pub fn still_seeking(seeking: Seeking, shape: Shape, keep_alive: Duration) -> An
 }
 
 /// The answer that a stream has begun.
-pub fn begun(journey: Journey, begun: Begun, keep_alive: Option<Duration>) -> Answer {
+pub fn begun(journey: Journey, begun: Box<Begun>, keep_alive: Option<Duration>) -> Answer {
     let (status, headers) = (begun.status, begun.headers.clone());
     let mut stream = ClientStream {
         held: VecDeque::new(),
@@ -141,14 +141,14 @@ impl ClientStream {
     }
 
     /// The first stream, or one that takes up another.
-    fn begin(&mut self, mut journey: Journey, begun: Begun) {
+    fn begin(&mut self, mut journey: Journey, begun: Box<Begun>) {
         let is_first = journey.told.first().is_none();
         let Begun {
             events,
             opening,
             running,
             ..
-        } = begun;
+        } = *begun;
         if is_first {
             journey.first_token();
         }
