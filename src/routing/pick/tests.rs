@@ -339,7 +339,12 @@ fn r1_patches_of_a_channel_that_is_left_out_count_its_abilities_once() {
     };
     let mut patched = snapshot(&[bad.clone(), Rows::new(2).serves(&[("g", "other")])], 1);
     for began in 2..5 {
-        patched = draft(&[bad.clone()]).patch(&patched, [ChannelId(1)], Generation(began), Moment(began));
+        patched = draft(std::slice::from_ref(&bad)).patch(
+            &patched,
+            [ChannelId(1)],
+            Generation(began),
+            Moment(began),
+        );
         assert!(patched.left_out(ChannelId(1)));
         assert_eq!(patched.route("g", "m").map(Route::abilities), Some(1));
     }
