@@ -83,7 +83,8 @@ async fn an_error_behind_a_keep_alive_is_the_protocols_error_event() {
         "slow_first_byte_ms=500,error_event",
     ] {
         let stage = Stage::new(Kind::Sqlite)
-            .channel("a", speaks_all(faults))
+            // A key that is refused would be closed, and the next request be refused before any sign.
+            .channel("a", speaks_all(faults).with("auto_disable", false))
             .flag("--keep-alive-interval", INTERVAL)
             .flag("--retries", "0")
             .flag("--retry-wait", "0")
