@@ -57,7 +57,11 @@ on_each_database! {
         assert!(good.load(Ordering::SeqCst) > 2 * KNOWN, "{good:?} good ones");
         for (answer, of_its_own) in [("404 model_not_found", 0), ("401 invalid_token", 1)] {
             let (told, overloaded) = answers.iter().filter(|(n, _)| n % 2 == of_its_own).fold((0, 0), |(told, overloaded), (n, got)| {
-                assert!(got == answer || got == "503 overloaded", "{n}: {got}");
+                assert!(
+                    got == answer || got == "503 overloaded",
+                    "{n}: {got}; {:#?}",
+                    [stage.log().with("lookup failed"), stage.log().with("in time")]
+                );
                 if got == answer { (told + 1, overloaded) } else { (told, overloaded + 1) }
             });
             assert!(told > 0, "{answer} {told}, overloaded {overloaded}");

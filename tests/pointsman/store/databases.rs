@@ -67,23 +67,20 @@ where
     F: for<'a> FnOnce(&'a Stage) -> std::pin::Pin<Box<dyn Future<Output = ()> + 'a>>,
 {
     RUNTIME.block_on(async {
-        let Some(stage) = Stage::new(kind).await else {
-            eprintln!("no {kind:?} server given: left out");
-            return;
-        };
+        let stage = Stage::new(kind).await;
         body(&stage).await;
         stage.tear_down().await;
     });
 }
 
 impl Stage {
-    async fn new(kind: Kind) -> Option<Stage> {
+    async fn new(kind: Kind) -> Stage {
         let folder = tempfile::tempdir().expect("a folder");
         let name = format!("t{}", uuid::Uuid::new_v4().simple());
         let (admin_url, url) = match kind {
             Kind::Sqlite => (String::new(), format!("sqlite:{}/p.db", folder.path().display())),
-            Kind::Postgres => urls("POINTSMAN_TEST_POSTGRES_URL", &name)?,
-            Kind::MariaDb => urls("POINTSMAN_TEST_MARIADB_URL", &name)?,
+            Kind::Postgres => urls("POINTSMAN_TEST_POSTGRES_URL", &name),
+            Kind::MariaDb => urls("POINTSMAN_TEST_MARIADB_URL", &name),
         };
         let stage = Stage {
             kind,
@@ -101,7 +98,7 @@ impl Stage {
         stage
             .on_server(&format!("CREATE DATABASE {}{charset}", stage.name))
             .await;
-        Some(stage)
+        stage
     }
 
     async fn tear_down(&self) {
@@ -223,11 +220,12 @@ impl ByHand {
     }
 }
 
-fn urls(variable: &str, name: &str) -> Option<(String, String)> {
-    let admin_url = std::env::var(variable).ok()?;
+fn urls(variable: &str, name: &str) -> (String, String) {
+    let admin_url =
+        std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run tests/run"));
     let mut url = url::Url::parse(&admin_url).expect("a url");
     url.set_path(name);
-    Some((admin_url, url.to_string()))
+    (admin_url, url.to_string())
 }
 
 pub fn providers(name: &str) -> Option<ProviderTraits> {
