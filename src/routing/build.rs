@@ -83,11 +83,6 @@ impl Draft {
             .is_some_and(|slot| self.channels[*slot as usize].row.is_some())
     }
 
-    /// Whether a row of `channel_keys` with this id was taken.
-    pub fn knows_key(&self, id: KeyId) -> bool {
-        self.keys.contains(&id)
-    }
-
     /// Takes a row of `abilities`. Its channel may come before or after it.
     pub fn ability(&mut self, row: AbilityRow<'_>) {
         let facts = AbilityFacts {

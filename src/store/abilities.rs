@@ -3,7 +3,7 @@
 use entity::ability;
 use futures::FutureExt;
 use sea_orm::ActiveValue::Set;
-use sea_orm::sea_query::{Expr, ExprTrait, Order, Query, SelectStatement};
+use sea_orm::sea_query::{Order, Query, SelectStatement};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use serde::Serialize;
 
@@ -198,29 +198,6 @@ pub async fn groups(database: &Database) -> Result<Vec<GroupName>, StoreError> {
                     .await?
                     .iter()
                     .map(|name| GroupName::new(name))
-                    .collect())
-            }
-            .boxed()
-        })
-        .await
-}
-
-/// The names of all models that have an ability in one of the groups, open or not, in order.
-pub async fn models(database: &Database, groups: &[GroupName]) -> Result<Vec<ModelName>, StoreError> {
-    database
-        .read(LaneName::Lookups, groups.to_vec(), |session, groups| {
-            async move {
-                let groups = groups.iter().map(GroupName::as_str);
-                let mut select = Query::select();
-                select
-                    .distinct()
-                    .column(ability::Column::Model)
-                    .from(ability::Entity)
-                    .and_where(Expr::col(ability::Column::Group).is_in(groups));
-                Ok(names(session, &select)
-                    .await?
-                    .iter()
-                    .map(|name| ModelName::new(name))
                     .collect())
             }
             .boxed()
