@@ -21,10 +21,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::actors::{Routing, RoutingOptions};
 use crate::config::Settings;
 use crate::relay::channel_test::ChannelTests;
-use crate::relay::{Relay, RelayOptions, Timeouts, closing, counters, schedule};
+use crate::relay::{Relay, RelayOptions, Timeouts, closing, schedule};
 use crate::store::connect::Database;
 use crate::store::error::StoreError;
-use crate::web::{Desk, Node};
+use crate::web::{Desk, Node, connection};
 
 /// The form of the log: one line an event.
 pub mod log_lines;
@@ -41,7 +41,7 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 const EXIT_ACTOR_GONE: i32 = 70;
 /// A database that opens within this needs nobody to stand in meanwhile.
 const OPENS_AT_ONCE: Duration = Duration::from_millis(300);
-/// Long enough for the last answer to leave, and for a call that only reads.
+/// Long enough for the first bytes of a connection that was just accepted.
 const QUIET_FOR: Duration = Duration::from_secs(3);
 /// Changes have deadlines of their own; this is for one that ignores them.
 const CHANGES_END_WITHIN: Duration = Duration::from_secs(15);
@@ -133,7 +133,7 @@ pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furn
     node.drain();
     // Of a test that is cut off nothing is left; a change that follows from one runs to its end.
     scheduled.inspect(JoinHandle::abort);
-    drain(&settings, handle, &routing, signal, &mut signals).await;
+    drain(&settings, handle, signal, &mut signals).await;
     watchdog.abort();
     closer.abort();
     let changes = async { tokio::join!(routing.changes().drained(), desk.writes_ended()) };
@@ -198,13 +198,7 @@ async fn open(
 }
 
 /// Lets requests end: the listener stays open for a moment, so that load balancers see `/readyz` first.
-async fn drain(
-    settings: &Settings,
-    server: ServerHandle,
-    routing: &Routing,
-    signal: Signal,
-    signals: &mut Signals,
-) {
+async fn drain(settings: &Settings, server: ServerHandle, signal: Signal, signals: &mut Signals) {
     let deadline = Instant::now() + settings.drain_timeout;
     let delay = match signal {
         Signal::Terminate => settings.drain_delay.min(settings.drain_timeout),
@@ -217,7 +211,7 @@ async fn drain(
     };
     let cut = tokio::select! {
         () = ended => return,
-        () = quiet(routing, delay) => {
+        () = quiet(delay) => {
             // What is left are connections that have not sent a byte yet: the server would wait for their first.
             let _ = timeout(Duration::from_secs(1), server.stop(false)).await;
             return;
@@ -230,13 +224,14 @@ async fn drain(
     let _ = timeout(Duration::from_secs(1), server.stop(false)).await;
 }
 
-/// Ends when, the listener closed, nothing has been in flight for a while.
-async fn quiet(routing: &Routing, delay: Duration) {
+/// Ends when, the listener closed, no connection over which a request has come is left for a while: the server closes
+/// each of them with its last answer.
+async fn quiet(delay: Duration) {
     sleep(delay).await;
     let mut since = Instant::now();
     while since.elapsed() < QUIET_FOR {
         sleep(Duration::from_millis(50)).await;
-        if counters::IN_FLIGHT.get() > 0 || routing.changes().running() > 0 {
+        if connection::speaking() > 0 {
             since = Instant::now();
         }
     }

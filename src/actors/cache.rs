@@ -160,16 +160,13 @@ impl CacheActor {
         // Of a build that has ended this does nothing; one past its deadline loses its connection.
         task.abort();
         let answer = match result {
-            Ok(built) => {
-                let generation = self.install(*built, counts, took);
-                self.serve(Event::Anything, ctx);
-                Ok(generation)
-            }
-            Err(failed) => {
-                self.note_failure(&failed, scope, took);
-                Err(failed)
-            }
+            Ok(built) => caught(|| self.install(*built, counts, took)).map_err(|_| BuildFailed::panicked()),
+            Err(failed) => Err(failed),
         };
+        match &answer {
+            Ok(_) => drop(caught(|| self.serve(Event::Anything, ctx))),
+            Err(failed) => self.note_failure(failed, scope, took),
+        }
         let (askers, step) = self
             .rebuilds
             .ended(number, answer.is_ok(), Instant::now(), &mut self.rng);
@@ -478,13 +475,17 @@ async fn build(database: Database, order: Order) -> Result<(Box<Built>, Counts),
 
 impl BuildFailed {
     fn of_task(stopped: &tokio::task::JoinError) -> BuildFailed {
-        let reason = if stopped.is_panic() {
-            "the build panicked"
-        } else {
-            "the build was cancelled"
-        };
+        if stopped.is_panic() {
+            return BuildFailed::panicked();
+        }
         BuildFailed {
-            reason: reason.to_owned(),
+            reason: "the build was cancelled".to_owned(),
+        }
+    }
+
+    fn panicked() -> BuildFailed {
+        BuildFailed {
+            reason: "the build panicked".to_owned(),
         }
     }
 

@@ -17,7 +17,7 @@ use super::messages::{
     Unanswered, Wait,
 };
 use super::query::QueryActor;
-use super::tokens::{Authenticate, Forget, NoToken, Token, TokenActor};
+use super::tokens::{Authenticate, Forget, ForgetId, NoToken, Token, TokenActor};
 use super::upkeep::Refusals;
 use crate::routing::ids::{ChannelId, Generation, GroupName, KeyId};
 use crate::routing::pick::Question;
@@ -28,11 +28,14 @@ use crate::routing::router::{Found, NotOpen};
 use crate::routing::snapshot::Snapshot;
 use crate::store::connect::Database;
 use crate::store::key_hash::KeyHash;
+use crate::store::tokens::TokenId;
 
 /// Picks under way at once; the mailbox of an actor has no bound of its own.
 const PICKS_AT_ONCE: usize = 20_000;
 /// Requests that wait for the database's answer at once.
 const MISSES_AT_ONCE: usize = 10_000;
+/// Requests whose token is asked for at once.
+const TOKENS_AT_ONCE: usize = 20_000;
 /// Leases out at once; each may send its report whenever it likes.
 const LEASES_AT_ONCE: usize = 100_000;
 /// A lookup may be overtaken by a change and is then asked again; more often than this in one pick means
@@ -62,6 +65,7 @@ pub struct Routing {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     picks: Arc<Semaphore>,
     misses: Arc<Semaphore>,
+    asked_tokens: Arc<Semaphore>,
     leases: Arc<Semaphore>,
     pub(super) refusals: Refusals,
     pub(super) database: Database,
@@ -104,6 +108,7 @@ impl Routing {
             snapshots,
             picks: Arc::new(Semaphore::new(PICKS_AT_ONCE)),
             misses: Arc::new(Semaphore::new(MISSES_AT_ONCE)),
+            asked_tokens: Arc::new(Semaphore::new(TOKENS_AT_ONCE)),
             leases: Arc::new(Semaphore::new(LEASES_AT_ONCE)),
             refusals: Refusals::default(),
             database,
@@ -177,7 +182,8 @@ impl Routing {
                 Choice::Outdated => {}
             }
         }
-        Err(Refusal::RoutingUnavailable)
+        // The database did answer, each time too late.
+        Err(Refusal::Overloaded { retry_after: None })
     }
 
     async fn choose(&self, question: Arc<Question>, found: Option<Arc<Found>>) -> Choice {
@@ -240,6 +246,10 @@ impl Routing {
     }
 
     pub async fn authenticate(&self, hash: KeyHash) -> Result<Arc<Token>, NoToken> {
+        // Past this bound only a database that hangs has so many waiting.
+        let Ok(_asking) = self.asked_tokens.try_acquire() else {
+            return Err(NoToken::Overloaded);
+        };
         self.tokens
             .send(Authenticate { hash })
             .await
@@ -250,6 +260,11 @@ impl Routing {
     pub async fn forget_token(&self, hash: KeyHash) {
         // A token actor that is gone remembers nothing.
         let _ = self.tokens.send(Forget { hash }).await;
+    }
+
+    /// As `forget_token`, where a write that may have been done told no hash.
+    pub async fn forget_token_id(&self, id: TokenId) {
+        let _ = self.tokens.send(ForgetId { id }).await;
     }
 
     /// For every write that touches routing.

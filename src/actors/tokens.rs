@@ -62,6 +62,13 @@ pub struct Forget {
     pub hash: KeyHash,
 }
 
+/// Sent by: admin calls that perhaps changed a token, whose key is then not told. As `Forget`.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct ForgetId {
+    pub id: TokenId,
+}
+
 /// Why there is no token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoToken {
@@ -122,11 +129,13 @@ impl Token {
         self.models.as_ref().is_none_or(|models| models.contains(model))
     }
 
-    pub fn allows_address(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.networks
-            .as_ref()
-            .is_none_or(|networks| networks.iter().any(|net| net.contains(&address)))
+    /// A caller whose address is not known comes from none that is allowed.
+    pub fn allows_address(&self, address: Option<IpAddr>) -> bool {
+        let Some(networks) = &self.networks else {
+            return true;
+        };
+        let address = address.map(|address| address.to_canonical());
+        address.is_some_and(|address| networks.iter().any(|net| net.contains(&address)))
     }
 }
 
@@ -223,9 +232,10 @@ impl TokenActor {
         while let Some(hash) = self.lookups.start_next() {
             self.running.insert(hash, Outdated(false));
             let database = self.database.clone();
-            let lookup = self
-                .runtime
-                .spawn(async move { tokens::find_by_hash(&database, hash).await });
+            let lookup = self.runtime.spawn(async move {
+                let row = tokens::find_by_hash(&database, hash).await?;
+                Ok(row.map(Token::new).map(Arc::new))
+            });
             ctx.spawn(lookup.into_actor(self).map(move |result, actor, ctx| {
                 let result =
                     result.unwrap_or_else(|_| Err(StoreError::Internal("the lookup panicked".to_owned())));
@@ -237,7 +247,7 @@ impl TokenActor {
     fn ended(
         &mut self,
         hash: KeyHash,
-        result: Result<Option<TokenRow>, StoreError>,
+        result: Result<Option<Arc<Token>>, StoreError>,
         ctx: &mut Context<Self>,
     ) {
         let keep = !self
@@ -247,7 +257,7 @@ impl TokenActor {
         self.refreshing.remove(&hash);
         let now = Instant::now();
         let found = match result {
-            Ok(Some(row)) => Ok(Arc::new(Token::new(row))),
+            Ok(Some(token)) => Ok(token),
             Ok(None) => Err(NoToken::Unknown),
             Err(error) => {
                 warn!(reason:% = error; "token lookup failed");
@@ -374,6 +384,22 @@ impl Handler<Forget> for TokenActor {
         self.known.pop(&hash);
         self.unknown.remove(&hash);
         if let Some(outdated) = self.running.get_mut(&hash) {
+            *outdated = Outdated(true);
+        }
+    }
+}
+
+impl Handler<ForgetId> for TokenActor {
+    type Result = ();
+
+    fn handle(&mut self, ForgetId { id }: ForgetId, _: &mut Self::Context) {
+        let its = |(hash, known): (&KeyHash, &Known)| (known.token.id == id).then_some(*hash);
+        let hashes: Vec<_> = self.known.iter().filter_map(its).collect();
+        for hash in hashes {
+            self.known.pop(&hash);
+        }
+        // Whose lookups run is not known before they end.
+        for outdated in self.running.values_mut() {
             *outdated = Outdated(true);
         }
     }

@@ -5,9 +5,11 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
 use memchr::memmem;
+use serde_json::{Map, Value};
 
-use super::request::{BadRequest, is_multipart};
+use super::request::{BadRequest, is_multipart, splice};
 
 /// RFC 2046 allows 70.
 const MAX_BOUNDARY_BYTES: usize = 70;
@@ -20,7 +22,15 @@ pub(super) struct Fields {
     pub boundary: String,
     /// Where the first delimiter stands.
     pub first: usize,
-    fields: Vec<(String, Range<usize>)>,
+    fields: Vec<Field>,
+}
+
+#[derive(Debug)]
+struct Field {
+    name: String,
+    value: Range<usize>,
+    /// From its delimiter to the next one.
+    part: Range<usize>,
 }
 
 impl Fields {
@@ -28,27 +38,81 @@ impl Fields {
     pub fn spans<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = &'a Range<usize>> {
         self.fields
             .iter()
-            .filter(move |(field, _)| field == name)
-            .map(|(_, span)| span)
+            .filter(move |field| field.name == name)
+            .map(|field| &field.value)
     }
+}
+
+/// The form with these fields in place of those of the same name, or beside the others; `null` takes a field away. A
+/// value that is no text stands as JSON.
+pub(super) fn with_fields(
+    boundary: &str,
+    body: &Bytes,
+    over: &Map<String, Value>,
+) -> Result<Bytes, BadRequest> {
+    let form = fields_between(boundary, body)?;
+    let mut edits = Vec::new();
+    let mut added = String::new();
+    for (name, value) in over {
+        let text = match value {
+            Value::Null => None,
+            Value::String(text) => Some(one_line(text)),
+            other => Some(other.to_string()),
+        };
+        let mut there = false;
+        for field in form.fields.iter().filter(|field| field.name == *name) {
+            there = true;
+            edits.push(match &text {
+                Some(text) => (&field.value, text.clone()),
+                None => (&field.part, String::new()),
+            });
+        }
+        if let (false, Some(text)) = (there, text) {
+            added += &part(boundary, name, &text);
+        }
+    }
+    let first = form.first..form.first;
+    edits.push((&first, added));
+    edits.sort_by_key(|(span, _)| (span.start, span.end));
+    Ok(splice(body, &edits))
+}
+
+/// A part with its delimiter.
+pub(super) fn part(boundary: &str, name: &str, value: &str) -> String {
+    // As browsers escape it.
+    let name = one_line(name).replace('"', "%22");
+    format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+}
+
+/// A form's value must not be able to end its part.
+pub(super) fn one_line(value: &str) -> String {
+    value
+        .chars()
+        .filter(|letter| !matches!(letter, '\r' | '\n'))
+        .collect()
 }
 
 /// Finds the fields of a form.
 pub(super) fn fields(content_type: &str, body: &[u8]) -> Result<Fields, BadRequest> {
     let boundary = boundary(content_type).ok_or(BadRequest::Multipart("Content-Type names no boundary"))?;
-    let delimiters = delimiters(&boundary, body)?;
+    fields_between(&boundary, body)
+}
+
+fn fields_between(boundary: &str, body: &[u8]) -> Result<Fields, BadRequest> {
+    let delimiters = delimiters(boundary, body)?;
     let mut fields = Vec::new();
     for pair in delimiters.windows(2) {
         let part = pair[0].after..pair[1].before;
         if part.start > part.end {
             return Err(BadRequest::Multipart("a part has no header"));
         }
-        if let Some(field) = field(body, part)? {
-            fields.push(field);
+        if let Some((name, value)) = field(body, part)? {
+            let part = pair[0].at..pair[1].at;
+            fields.push(Field { name, value, part });
         }
     }
     Ok(Fields {
-        boundary,
+        boundary: boundary.to_owned(),
         first: delimiters[0].at,
         fields,
     })

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::endpoint::{Endpoint, Protocol};
 use super::json::{Loose, Text, merge_patch, quote, span_of};
-use super::multipart;
+use super::multipart::{self, one_line};
 use scan::{Top, opening};
 
 mod scan;
@@ -260,6 +260,18 @@ impl Asked {
         (now != Some(&wanted)).then(|| quote(&wanted))
     }
 
+    /// The body under the channel's `param_override`: see [`apply_param_override`]. In a form a field stands for a member.
+    ///
+    /// # Errors
+    /// The body is not of the kind that was read.
+    pub fn with_params(&self, body: &Bytes, over: &Map<String, Value>) -> Result<Bytes, BadRequest> {
+        match &self.form {
+            _ if over.is_empty() => Ok(body.clone()),
+            Form::Json => apply_param_override(body, over),
+            Form::Multipart { boundary, .. } => multipart::with_fields(boundary, body, over),
+        }
+    }
+
     fn model_added(&self, body: &Bytes, model: &str) -> Bytes {
         match &self.form {
             Form::Json => {
@@ -278,10 +290,7 @@ impl Asked {
                 )
             }
             Form::Multipart { boundary, first } => {
-                let model = one_line(model);
-                let part = format!(
-                    "--{boundary}\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n{model}\r\n"
-                );
+                let part = multipart::part(boundary, "model", &one_line(model));
                 splice(body, &[(&(*first..*first), part)])
             }
         }
@@ -319,7 +328,7 @@ pub fn ask_for_usage(body: &Bytes) -> Result<Bytes, BadRequest> {
 }
 
 /// `edits` in ascending order, none overlapping.
-fn splice(body: &Bytes, edits: &[(&Range<usize>, String)]) -> Bytes {
+pub(super) fn splice(body: &Bytes, edits: &[(&Range<usize>, String)]) -> Bytes {
     if edits.is_empty() {
         return body.clone();
     }
@@ -333,14 +342,6 @@ fn splice(body: &Bytes, edits: &[(&Range<usize>, String)]) -> Bytes {
     }
     out.extend_from_slice(&body[done..]);
     out.into()
-}
-
-/// A form's value must not be able to end its part.
-fn one_line(value: &str) -> String {
-    value
-        .chars()
-        .filter(|letter| !matches!(letter, '\r' | '\n'))
-        .collect()
 }
 
 fn not_json(error: serde_json::Error) -> BadRequest {

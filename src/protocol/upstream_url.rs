@@ -10,8 +10,8 @@
 //! | `https://host/openai/` | `https://host/openai/chat/completions` |
 //!
 //! Which base: `settings.base_urls` of the protocol, else `base_url`, else the provider's default. Where a provider serves
-//! a protocol under another path than its own (`…/anthropic`), a `base_url` that differs from the provider's only in its
-//! host (`https://api.moonshot.cn/v1`) brings that host to the other path too.
+//! a protocol under another path than its own (`…/anthropic`), a `base_url` that is the provider's own in another country
+//! (`https://api.moonshot.cn/v1`) brings that host to the other path too.
 
 use std::borrow::Cow;
 
@@ -178,7 +178,9 @@ impl<'a> Address<'a> {
             Url::parse(main).ok()?,
             Url::parse(default).ok()?,
         );
-        if unversioned(base.path()) != unversioned(main.path()) {
+        let path = unversioned(main.path());
+        // A path of its own tells a house as its name does.
+        if unversioned(base.path()) != path || (path.is_empty() && !same_house(&base, &main)) {
             return None;
         }
         Some(format!(
@@ -241,6 +243,19 @@ fn is_version(segment: &str) -> bool {
     let mut rest = segment.strip_prefix('v').unwrap_or_default().bytes();
     rest.next().is_some_and(|digit| digit.is_ascii_digit())
         && rest.all(|letter| letter.is_ascii_digit() || letter.is_ascii_lowercase())
+}
+
+/// `api.moonshot.cn` and `api.moonshot.ai`, `api.minimaxi.com` and `api.minimax.io`: one house in two countries. Another
+/// host is something of the operator's own, whose paths are theirs to say.
+fn same_house(host: &Url, house: &Url) -> bool {
+    fn name(url: &Url) -> Option<&str> {
+        let (front, _) = url.domain()?.rsplit_once('.')?;
+        front.rsplit('.').next()
+    }
+    match (name(host), name(house)) {
+        (Some(host), Some(house)) => host.starts_with(house),
+        _ => false,
+    }
 }
 
 fn unversioned(path: &str) -> &str {

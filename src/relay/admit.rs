@@ -28,7 +28,7 @@ pub async fn admit(
     if !token.is_valid(SystemTime::now()) {
         return Err(invalid_token());
     }
-    if !address.is_none_or(|address| token.allows_address(address)) {
+    if !token.allows_address(address) {
         let message = "this token may not be used from this address";
         return Err(ErrorAnswer::new(
             StatusCode::FORBIDDEN,

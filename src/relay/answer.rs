@@ -1,9 +1,12 @@
 //! What goes back to the client.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use futures::stream::LocalBoxStream;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 /// An answer to a request.
 pub struct Answer {
@@ -40,9 +43,13 @@ impl Answer {
         }
     }
 
-    /// Sets a header whose value cannot hold anything that a header cannot; a model's name may.
+    /// What cannot stand in a header, as the letters of `豆包`, is percent-encoded.
     pub fn set(&mut self, name: &'static str, value: &str) {
-        if let Ok(value) = HeaderValue::from_str(value) {
+        let value = match value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            true => Cow::Borrowed(value),
+            false => utf8_percent_encode(value, CONTROLS).into(),
+        };
+        if let Ok(value) = HeaderValue::from_str(&value) {
             self.headers.insert(HeaderName::from_static(name), value);
         }
     }

@@ -10,7 +10,7 @@ use crate::actors::lease::Lease;
 use crate::protocol::Protocol;
 use crate::protocol::headers::{BadHeader, upstream_headers};
 use crate::protocol::providers::{self, Provider};
-use crate::protocol::request::{BadRequest, apply_param_override, ask_for_usage, is_multipart};
+use crate::protocol::request::{BadRequest, ask_for_usage};
 use crate::protocol::upstream_url::{Address, BadUrl, models_url, upstream_url};
 use crate::routing::rows::{ChannelSpec, Secret};
 
@@ -106,18 +106,11 @@ fn header_override(spec: &ChannelSpec) -> Map<String, Value> {
 /// The very bytes that the client sent, unless something changes them.
 fn body(request: &Request, spec: &ChannelSpec, model: &str, usage_chunk: UsageChunk) -> Result<Bytes, Unfit> {
     let mut body = request.asked.with_model(&request.body, model);
-    let content_type = request.head.caller.headers.get(http::header::CONTENT_TYPE);
-    let is_form = content_type
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(is_multipart);
-    if is_form {
-        return Ok(body);
-    }
     if usage_chunk == UsageChunk::Dropped {
         body = ask_for_usage(&body)?;
     }
     // The operator has the last word.
-    Ok(apply_param_override(&body, &spec.param_override)?)
+    Ok(request.asked.with_params(&body, &spec.param_override)?)
 }
 
 /// What the store must know of a provider.

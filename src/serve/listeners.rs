@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use actix_web::dev::Server;
+use actix_web::dev::{Server, Service};
 use actix_web::http::KeepAlive;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
@@ -12,7 +12,8 @@ use tokio::net::TcpSocket;
 
 use crate::config::Settings;
 use crate::relay::Relay;
-use crate::web::{Desk, connection, routes, starting};
+use crate::web::connection::{self, Connection};
+use crate::web::{Desk, routes, starting};
 
 /// Connections that wait to be accepted while all workers are busy.
 const BACKLOG: u32 = 4096;
@@ -54,7 +55,16 @@ pub fn whole(
     desk: Data<Desk>,
     relay: Relay,
 ) -> io::Result<Server> {
-    let server = HttpServer::new(move || App::new().configure(|app| routes::configure(app, &desk, &relay)));
+    let server = HttpServer::new(move || {
+        App::new()
+            .wrap_fn(|request, service| {
+                if let Some(connection) = request.conn_data::<Connection>() {
+                    connection.speaks();
+                }
+                service.call(request)
+            })
+            .configure(|app| routes::configure(app, &desk, &relay))
+    });
     let server = match settings.workers {
         Some(workers) => server.workers(workers),
         None => server,

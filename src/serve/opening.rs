@@ -49,7 +49,7 @@ pub async fn database(settings: &Settings, furnish: impl Furnish) -> Result<Data
 async fn given(database: &Database, token: &Secret) -> Result<(), StoreError> {
     let hash = KeyHash::of(token.reveal());
     persistently(async || {
-        let ensured = admin_tokens::ensure(database, "configured", hash, "admin").await;
+        let ensured = admin_tokens::ensure(database, hash, "admin").await;
         ensured.map_err(of_change)
     })
     .await
@@ -60,7 +60,7 @@ async fn made(database: &Database) -> Result<(), StoreError> {
     let token = new_secret("pm-");
     let hash = KeyHash::of(&token);
     let made = async || {
-        let inserted = admin_tokens::insert_if_none(database, "first", hash, "admin").await;
+        let inserted = admin_tokens::insert_if_none(database, hash, "admin").await;
         Ok(match inserted.map_err(of_change)? {
             true => true,
             // An earlier try may have done it whose commit was not confirmed.

@@ -17,6 +17,11 @@ use super::session::Session;
 /// Whoever would make the first one holds this mark meanwhile.
 const FIRST: &str = "first admin token";
 
+/// The name of the one that the configuration gives.
+const CONFIGURED: &str = "configured";
+/// The name of the one that is made on the first start where none is configured.
+const MADE: &str = "first";
+
 /// A row of `admin_tokens`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminToken {
@@ -71,14 +76,9 @@ async fn any(session: &Session) -> Result<bool, StoreError> {
 }
 
 /// Inserts the first one. Of two nodes that start at once exactly one gets `true`.
-pub async fn insert_if_none(
-    database: &Database,
-    name: &str,
-    hash: KeyHash,
-    role: &str,
-) -> Result<bool, ChangeError> {
-    let new = (name.to_owned(), hash, role.to_owned());
-    commit::write_aside(database, new, |session, (name, hash, role)| {
+pub async fn insert_if_none(database: &Database, hash: KeyHash, role: &str) -> Result<bool, ChangeError> {
+    let new = (hash, role.to_owned());
+    commit::write_aside(database, new, |session, (hash, role)| {
         async move {
             // The other node waits here until this one's transaction has ended.
             let mark = commit_mark::ActiveModel {
@@ -90,7 +90,7 @@ pub async fn insert_if_none(
                 .await?;
             let none = !any(session).await?;
             if none {
-                insert(session, name, hash, role).await?;
+                insert(session, MADE, hash, role).await?;
             }
             commit_mark::Entity::delete_many()
                 .filter(commit_mark::Column::Mark.eq(FIRST))
@@ -103,15 +103,20 @@ pub async fn insert_if_none(
     .await
 }
 
-/// Makes sure that there is one with this hash: the one that the configuration gives.
-pub async fn ensure(database: &Database, name: &str, hash: KeyHash, role: &str) -> Result<(), ChangeError> {
+/// Makes sure that there is one with this hash: the one that the configuration gives. It takes the place of what was
+/// configured before, and of the one that the first start made: neither lets anybody in any longer.
+pub async fn ensure(database: &Database, hash: KeyHash, role: &str) -> Result<(), ChangeError> {
     if find_by_hash(database, hash).await?.is_some() {
         return Ok(());
     }
-    let new = (name.to_owned(), hash, role.to_owned());
-    let done = commit::write_aside(database, new, |session, (name, hash, role)| {
+    let new = (hash, role.to_owned());
+    let done = commit::write_aside(database, new, |session, (hash, role)| {
         async move {
-            insert(session, name, hash, role).await?;
+            admin_token::Entity::delete_many()
+                .filter(admin_token::Column::Name.is_in([CONFIGURED, MADE]))
+                .exec(session)
+                .await?;
+            insert(session, CONFIGURED, hash, role).await?;
             Ok(Written::aside(()))
         }
         .boxed()

@@ -51,10 +51,10 @@ pub enum ChangeError {
     /// A channel cannot be opened without an enabled key; nothing was written.
     #[error("the channel would have no enabled key")]
     NoEnabledKey,
-    /// The row is no longer as it was seen; nothing was written.
     /// Groups live in a channel's abilities, so they cannot be kept without a model.
     #[error("the channel has no models to go with its groups")]
     NoModels,
+    /// The row is no longer as it was seen; nothing was written.
     #[error("the row has changed meanwhile")]
     Superseded,
     /// Certainly not done; nothing was written.

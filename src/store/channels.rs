@@ -16,6 +16,7 @@ use super::channel_views;
 use super::commit::{self, Written, now_ms};
 use super::connect::{Database, LaneName};
 use super::error::StoreError;
+use super::ids_given::{Counted, was_given};
 use super::keys;
 use super::locked_channel::{keys_of, later_than, lock_channel};
 use super::paging::{Direction, Listed, Page};
@@ -312,7 +313,7 @@ async fn closed_for_want_of_a_key(
     Ok((!any).then_some(Closed::Channel(id)))
 }
 
-/// Deletes a channel with its keys and abilities. One that is gone already is no error.
+/// Deletes a channel with its keys and abilities. One that is gone already is no error; one that never was is.
 pub async fn delete(database: &Database, id: ChannelId) -> Result<Receipt, ChangeError> {
     let ((), receipt) = commit::write(database, id, |session, id| remove(session, *id).boxed()).await?;
     Ok(receipt)
@@ -320,8 +321,9 @@ pub async fn delete(database: &Database, id: ChannelId) -> Result<Receipt, Chang
 
 async fn remove(session: &Session, id: ChannelId) -> Result<Written<()>, ChangeError> {
     match lock_channel(session, id).await {
+        Ok(_) => {}
         // Another node may have deleted it: here it may still be in the snapshot.
-        Ok(_) | Err(ChangeError::NotFound) => {}
+        Err(ChangeError::NotFound) if was_given(session, Counted::Channels, id.0).await? => {}
         Err(error) => return Err(error),
     }
     ability::Entity::delete_many()

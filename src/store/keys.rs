@@ -15,6 +15,7 @@ use super::commit::{self, Written, now_ms};
 use super::connect::{Database, LaneName};
 use super::decode::column;
 use super::error::StoreError;
+use super::ids_given::{Counted, was_given};
 use super::locked_channel::{closed_without, keys_of, later_than, lock_channel};
 use super::receipt::Receipt;
 use super::secrets;
@@ -209,7 +210,8 @@ async fn put_secret(
     })
 }
 
-/// Deletes a key. One that is gone already is no error; a channel that is not there is.
+/// Deletes a key. One that is gone already is no error; one that the channel never had is, and so is a channel that is
+/// not there.
 pub async fn delete(database: &Database, channel: ChannelId, key: KeyId) -> Result<Receipt, ChangeError> {
     let input = (channel, key, database.providers());
     let ((), receipt) = commit::write(database, input, |session, (channel, key, providers)| {
@@ -227,14 +229,28 @@ async fn remove(
 ) -> Result<Written<()>, ChangeError> {
     let locked = lock_channel(session, channel).await?;
     let keys = keys_of(session, channel).await?;
-    channel_key::Entity::delete_many()
+    let deleted = channel_key::Entity::delete_many()
         .filter(channel_key::Column::ChannelId.eq(channel.0))
         .filter(channel_key::Column::Id.eq(key.0))
         .exec(session)
         .await?;
+    if deleted.rows_affected == 0 && !was_deleted(session, key).await? {
+        return Err(ChangeError::NotFound);
+    }
     Ok(Written {
         value: (),
         touched: vec![channel],
         closed: closed_without(&locked, &keys, key, providers),
     })
+}
+
+/// Whether it was a key once, and is one no more.
+async fn was_deleted(session: &Session, key: KeyId) -> Result<bool, ChangeError> {
+    let mut select = Query::select();
+    select
+        .column(channel_key::Column::Id)
+        .from(channel_key::Entity)
+        .and_where(channel_key::Column::Id.eq(key.0));
+    let of_another_channel = session.first(&select, |_| ()).await?.is_some();
+    Ok(!of_another_channel && was_given(session, Counted::ChannelKeys, key.0).await?)
 }

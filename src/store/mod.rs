@@ -40,6 +40,7 @@ mod channel_abilities;
 mod channel_views;
 mod commit;
 mod decode;
+mod ids_given;
 mod lanes;
 mod locked_channel;
 mod migrate;

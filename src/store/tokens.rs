@@ -17,6 +17,7 @@ use super::commit::{self, Written, now_ms};
 use super::connect::{Database, LaneName};
 use super::decode::{Column, column};
 use super::error::StoreError;
+use super::ids_given::{Counted, was_given};
 use super::key_hash::KeyHash;
 use super::paging::{Listed, Page, contains, count};
 use super::session::{Begin, Session};
@@ -322,11 +323,14 @@ async fn update(
     Ok(Written::aside(before))
 }
 
-/// Deletes a token; `None` if it was gone already.
+/// Deletes a token; `None` if it was gone already. One that never was is an error.
 pub async fn delete(database: &Database, id: TokenId) -> Result<Option<KeyHash>, ChangeError> {
     commit::write_aside(database, id, |session, id| {
         async move {
             let before = lock(session, *id).await?;
+            if before.is_none() && !was_given(session, Counted::Tokens, id.0).await? {
+                return Err(ChangeError::NotFound);
+            }
             token::Entity::delete_many()
                 .filter(token::Column::Id.eq(id.0))
                 .exec(session)

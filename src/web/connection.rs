@@ -5,6 +5,7 @@ use std::any::Any;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
@@ -13,7 +14,30 @@ use tokio::io::Interest;
 
 /// A client's connection, to be waited on by every request that comes over it.
 #[derive(Clone)]
-pub struct Connection(Arc<TcpStream>);
+pub struct Connection(Arc<Socket>);
+
+struct Socket {
+    stream: TcpStream,
+    /// A request has come over it.
+    spoken: AtomicBool,
+}
+
+/// Connections over which a request has come, and which the server has not closed yet.
+static SPEAKING: AtomicUsize = AtomicUsize::new(0);
+
+/// How many connections are open over which a request has come. While the server drains, these are the ones whose
+/// answers are not yet all sent.
+pub fn speaking() -> usize {
+    SPEAKING.load(Ordering::Relaxed)
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if *self.spoken.get_mut() {
+            SPEAKING.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
 
 /// To be given to `HttpServer::on_connect`.
 pub fn on_connect(io: &dyn Any, extensions: &mut Extensions) {
@@ -35,13 +59,23 @@ impl Connection {
     /// A second handle on the same socket: the first is the server's, which may be gone before a handler is.
     fn of(stream: &TcpStream) -> io::Result<Connection> {
         let socket = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
-        Ok(Connection(Arc::new(TcpStream::from_std(socket)?)))
+        Ok(Connection(Arc::new(Socket {
+            stream: TcpStream::from_std(socket)?,
+            spoken: AtomicBool::new(false),
+        })))
+    }
+
+    /// A request has come over it.
+    pub fn speaks(&self) {
+        if !self.0.spoken.swap(true, Ordering::Relaxed) {
+            SPEAKING.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Ends when the client has closed or reset the connection. Bytes that come meanwhile are left to the server.
     pub async fn closed(&self) {
         loop {
-            match self.0.ready(Interest::READABLE).await {
+            match self.0.stream.ready(Interest::READABLE).await {
                 Ok(ready) if ready.is_read_closed() => return,
                 Ok(_) => self.await_the_next_bytes(),
                 // The runtime ends.
@@ -53,7 +87,7 @@ impl Connection {
     /// Readiness is edge-triggered: cleared here, the next bytes or the close set it anew. Nothing is read.
     fn await_the_next_bytes(&self) {
         let read_nothing = || Err::<(), _>(io::Error::from(io::ErrorKind::WouldBlock));
-        let _ = self.0.try_io(Interest::READABLE, read_nothing);
+        let _ = self.0.stream.try_io(Interest::READABLE, read_nothing);
     }
 }
 

@@ -69,7 +69,7 @@ async fn parts(desk: &Desk, reason: Option<&'static str>) -> Value {
     // The last build is the last word of the database: a probe does not ask it anew.
     parts["database"] = json!({"ok": seen.failures == 0, "failed_builds": seen.failures});
     parts["last_error"] = match &seen.last_error {
-        Some(error) => json!({"reason": "the last build failed", "at": rfc3339(error.at)}),
+        Some(error) => json!({"reason": "a build failed", "at": rfc3339(error.at)}),
         None => Value::Null,
     };
     parts["quarantined"] = json!(seen.quarantined.len());

@@ -30,10 +30,12 @@ const EXPOSED: &str = "x-request-id, retry-after, x-should-retry, x-pointsman-ch
 
 /// Registers every relay route.
 pub fn configure(cfg: &mut web::ServiceConfig, relay: Relay) {
-    let paths = ["/", "/v1", "/v1/{tail:.*}", "/v1beta", "/v1beta/{tail:.*}"];
     cfg.app_data(web::Data::new(relay))
-        .service(web::resource(paths).route(web::to(handle)));
+        .service(web::resource(PATHS).route(web::to(handle)));
 }
+
+/// Where every relay route lies.
+pub const PATHS: [&str; 5] = ["/", "/v1", "/v1/{tail:.*}", "/v1beta", "/v1beta/{tail:.*}"];
 
 /// Where a request goes, told from its method and raw path.
 #[derive(Debug, PartialEq, Eq)]
@@ -207,6 +209,30 @@ async fn handle(request: HttpRequest, payload: web::Payload, relay: web::Data<Re
         }
     };
     respond(answer, &request_id)
+}
+
+/// What every relay route answers until the database is open.
+pub async fn not_yet(request: HttpRequest) -> HttpResponse {
+    let caller = caller(&request);
+    let method = Method::from_bytes(request.method().as_str().as_bytes()).unwrap_or(Method::TRACE);
+    let protocol = match route(&method, request.uri().path()) {
+        Route::Root => return respond(empty(StatusCode::OK), &caller.request_id),
+        Route::Preflight => return respond(preflight(&caller.headers), &caller.request_id),
+        Route::Upstream { endpoint, .. } => endpoint.protocol(),
+        Route::Models(shape) | Route::Model { shape, .. } => {
+            shape.unwrap_or_else(|| wanted_shape(&caller.headers, caller.query.as_deref()))
+        }
+        Route::Nowhere(protocol) | Route::WrongMethod { protocol, .. } | Route::BadModel { protocol, .. } => {
+            protocol
+        }
+    };
+    let words = "the database cannot be asked yet";
+    let error = ErrorAnswer::new(StatusCode::SERVICE_UNAVAILABLE, "routing_unavailable", words)
+        .retry_after(Duration::from_secs(1));
+    respond(
+        refusal::answer(error, protocol, &caller.request_id),
+        &caller.request_id,
+    )
 }
 
 fn caller(request: &HttpRequest) -> Caller {

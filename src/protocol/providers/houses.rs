@@ -11,27 +11,27 @@ pub(super) const ALL: &[Provider] = &[
     },
     Provider {
         takes_stream_usage: true,
+        // Its "OpenAI SDK compatibility": chat completions only, for trying out.
+        on_demand: &[spoken(OpenAi, "https://api.anthropic.com", Bearer)],
         ..usual(
             "anthropic",
-            &[
-                spoken(Anthropic, "https://api.anthropic.com", XApiKey),
-                // Chat completions only; its "OpenAI SDK compatibility".
-                spoken(OpenAi, "https://api.anthropic.com", Bearer),
-            ],
+            &[spoken(Anthropic, "https://api.anthropic.com", XApiKey)],
         )
     },
     Provider {
         takes_stream_usage: true,
+        on_demand: &[spoken(
+            OpenAi,
+            "https://generativelanguage.googleapis.com/v1beta/openai/",
+            Bearer,
+        )],
         ..usual(
             "gemini",
-            &[
-                spoken(Gemini, "https://generativelanguage.googleapis.com", XGoogApiKey),
-                spoken(
-                    OpenAi,
-                    "https://generativelanguage.googleapis.com/v1beta/openai/",
-                    Bearer,
-                ),
-            ],
+            &[spoken(
+                Gemini,
+                "https://generativelanguage.googleapis.com",
+                XGoogApiKey,
+            )],
         )
     },
     Provider {

@@ -18,6 +18,8 @@ pub struct Provider {
     pub name: &'static str,
     /// The protocols that it speaks, its own first. `settings.protocols` of a channel overrides.
     pub speaks: &'static [Spoken],
+    /// What it serves beside, in parts; only a channel whose `settings.protocols` asks for it speaks it.
+    pub on_demand: &'static [Spoken],
     /// Whether a channel is closed without an enabled key.
     pub needs_key: bool,
     /// Whether it takes `stream_options.include_usage` (chat completions and completions), where known for sure.
@@ -81,6 +83,7 @@ const fn usual(name: &'static str, speaks: &'static [Spoken]) -> Provider {
     Provider {
         name,
         speaks,
+        on_demand: &[],
         needs_key: true,
         takes_stream_usage: false,
         paths: Paths::Versioned,
@@ -104,7 +107,7 @@ impl Provider {
     /// Whether it speaks the protocol, unless the channel's `settings.protocols` says otherwise.
     #[must_use]
     pub fn speaks(&self, protocol: Protocol) -> bool {
-        self.spoken(protocol).is_some()
+        self.speaks.iter().any(|spoken| spoken.protocol == protocol)
     }
 
     /// The header for the key in this protocol. Where a channel's settings claim a protocol that the provider is not
@@ -122,7 +125,8 @@ impl Provider {
     }
 
     pub(super) fn spoken(&self, protocol: Protocol) -> Option<&'static Spoken> {
-        self.speaks.iter().find(|spoken| spoken.protocol == protocol)
+        let all = self.speaks.iter().chain(self.on_demand);
+        all.into_iter().find(|spoken| spoken.protocol == protocol)
     }
 }
 

@@ -442,3 +442,42 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_override_changes_the_fields_of_a_form() {
+    let part =
+        |name: &str, value: &str| format!("--XX|Content-Disposition: form-data; name=\"{name}\"||{value}|");
+    let file = "--XX|Content-Disposition: form-data; name=\"file\"; filename=\"a\"||bytes|";
+    let body = form(&format!(
+        "{}{file}{}--XX--|",
+        part("language", "de"),
+        part("model", "whisper-1")
+    ));
+    let asked = read_multipart(Endpoint::Transcriptions, FORM, &body).unwrap();
+    let check = |over: serde_json::Value, want: String| {
+        let over = over.as_object().unwrap();
+        assert_eq!(asked.with_params(&body, over).unwrap(), form(&want), "{over:?}");
+    };
+    let model = part("model", "whisper-1");
+    check(
+        json!({}),
+        format!("{}{file}{model}--XX--|", part("language", "de")),
+    );
+    check(
+        json!({"language": "en"}),
+        format!("{}{file}{model}--XX--|", part("language", "en")),
+    );
+    check(json!({"language": null}), format!("{file}{model}--XX--|"));
+    check(
+        json!({"language": null, "temperature": 0.5, "a\"b": "two\r\nlines"}),
+        format!(
+            "{}{}{file}{model}--XX--|",
+            part("temperature", "0.5"),
+            part("a%22b", "twolines")
+        ),
+    );
+    check(
+        json!({"file": null}),
+        format!("{}{file}{model}--XX--|", part("language", "de")),
+    );
+}

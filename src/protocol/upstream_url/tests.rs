@@ -123,7 +123,19 @@ fn a_base_is_taken_with_or_without_its_version() {
             "deepseek",
             Some("https://host/v1"),
             Messages,
-            "https://host/anthropic/v1/messages",
+            "https://host/v1/messages",
+        ),
+        (
+            "deepseek",
+            Some("https://api.deepseek.com/v1"),
+            Messages,
+            "https://api.deepseek.com/anthropic/v1/messages",
+        ),
+        (
+            "deepseek",
+            Some("http://127.0.0.1:8080"),
+            Messages,
+            "http://127.0.0.1:8080/v1/messages",
         ),
         (
             "deepseek",
@@ -199,7 +211,7 @@ fn a_base_is_taken_with_or_without_its_version() {
             "gemini",
             Some("https://host"),
             Chat,
-            "https://host/v1beta/openai/chat/completions",
+            "https://host/v1/chat/completions",
         ),
         // Azure.
         (

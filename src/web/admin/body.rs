@@ -45,6 +45,27 @@ impl<T: DeserializeOwned> FromRequest for Body<T> {
     }
 }
 
+/// As `Body`; none at all is `T`'s default.
+pub struct OptionalBody<T>(pub T);
+
+impl<T: DeserializeOwned + Default> FromRequest for OptionalBody<T> {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let acceptable = acceptable(request);
+        let payload = payload.take();
+        Box::pin(async move {
+            let body = whole(payload).await?;
+            if body.is_empty() {
+                return Ok(OptionalBody(T::default()));
+            }
+            acceptable?;
+            read(&body).map(OptionalBody)
+        })
+    }
+}
+
 fn acceptable(request: &HttpRequest) -> Result<(), ApiError> {
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let kind = header(CONTENT_TYPE)

@@ -12,10 +12,14 @@ pub fn changed(mut row: Value, routing: RoutingState) -> HttpResponse {
     HttpResponse::build(status(routing)).json(row)
 }
 
-/// 201 with its place.
+/// With its place: 201, or 202 when picks cannot go by it yet.
 pub fn created(mut row: Value, place: &str, routing: RoutingState) -> HttpResponse {
     tell(&mut row, routing);
-    HttpResponse::Created()
+    let status = match routing {
+        RoutingState::InPlace(_) => StatusCode::CREATED,
+        RoutingState::Pending => StatusCode::ACCEPTED,
+    };
+    HttpResponse::build(status)
         .insert_header(("location", place))
         .json(row)
 }

@@ -91,6 +91,7 @@ impl ChannelBody {
         faults.required("name", &self.name);
         faults.required("provider", &self.provider);
         self.nulls_are_absent();
+        let no_models = self.models.iter().flatten().all(Vec::is_empty);
         let patch = self.checked(&mut faults);
         let named = |name: &Option<String>| name.clone().unwrap_or_default();
         let mut new = NewChannel::new(&named(&patch.name), &named(&patch.provider));
@@ -108,6 +109,10 @@ impl ChannelBody {
             );
         }
         product(&mut faults, new.groups.len(), new.models.len());
+        // They would be lost: a channel's groups are those of its abilities.
+        if no_models && new.groups != [GroupName::new("default")] {
+            faults.add("groups", "a channel without models cannot have groups");
+        }
         faults.none()?;
         Ok(new)
     }
@@ -485,6 +490,8 @@ mod tests {
             json!({"param_override": {"a": {"b": "\u{0}"}}}),
             &["param_override"],
         );
+        check(json!({"groups": ["vip"]}), &["groups"]);
+        check(json!({"groups": ["vip"], "models": ["m"]}), &[]);
         check(json!({"model_mapping": {"a": ""}}), &["model_mapping.a"]);
         check(
             json!({"settings": {"timeouts": {"connect": 0, "idle": -1, "total": 600.5}}}),

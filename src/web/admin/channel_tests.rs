@@ -7,7 +7,7 @@ use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::body::Body;
+use super::body::{Body, OptionalBody};
 use super::channels::channel_id;
 use super::fields::{Faults, NAME_LENGTH};
 use super::query::Query;
@@ -26,7 +26,7 @@ const MANY: usize = 100;
 const AT_ONCE: usize = 10;
 
 /// `{"model"?, "stream"?, "protocol"?, "key_id"?}`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TestBody {
     model: Option<String>,
@@ -50,7 +50,7 @@ pub struct ManyBody {
 pub async fn test_one(
     desk: Data<Desk>,
     request: HttpRequest,
-    Body(body): Body<TestBody>,
+    OptionalBody(body): OptionalBody<TestBody>,
 ) -> Result<HttpResponse, ApiError> {
     let id = channel_id(&request)?;
     let mut faults = Faults::default();

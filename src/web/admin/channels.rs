@@ -77,7 +77,7 @@ pub async fn patch(
     Ok(changed(row(&desk, id).await, done.routing))
 }
 
-/// One that is gone already is gone.
+/// One that is gone already is gone; an id that never was is a mistake.
 pub async fn delete(desk: Data<Desk>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let id = channel_id(&request)?;
     let database = desk.database.clone();

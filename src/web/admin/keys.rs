@@ -127,7 +127,7 @@ pub async fn delete(desk: Data<Desk>, request: HttpRequest) -> Result<HttpRespon
         Ok(((), receipt))
     };
     let done = desk.routing.changes().run(write).await;
-    let done = done.map_err(|error| ApiError::of_change(error, What::Channel))?;
+    let done = done.map_err(|error| ApiError::of_change(error, What::Key))?;
     Ok(deleted(done.routing))
 }
 

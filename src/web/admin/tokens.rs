@@ -95,7 +95,7 @@ pub async fn patch(
     let patch = body.into_patch()?;
     let database = desk.database.clone();
     let write = async move { tokens::patch(&database, id, patch).await };
-    write_and_forget(&desk, write, Some).await?;
+    write_and_forget(&desk, id, write, Some).await?;
     Ok(HttpResponse::Ok().json(row(&desk, id).await))
 }
 
@@ -106,18 +106,18 @@ pub async fn rotate(desk: Data<Desk>, request: HttpRequest) -> Result<HttpRespon
     let (hash, hint) = (KeyHash::of(&key), hint(&key));
     let database = desk.database.clone();
     let write = async move { tokens::rotate(&database, id, hash, hint).await };
-    write_and_forget(&desk, write, Some).await?;
+    write_and_forget(&desk, id, write, Some).await?;
     let mut row = row(&desk, id).await;
     row["key"] = json!(key);
     Ok(HttpResponse::Ok().json(row))
 }
 
-/// One that is gone already is gone.
+/// One that is gone already is gone; an id that never was is a mistake.
 pub async fn delete(desk: Data<Desk>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let id = token_id(&request)?;
     let database = desk.database.clone();
     let write = async move { tokens::delete(&database, id).await };
-    write_and_forget(&desk, write, |hash| hash).await?;
+    write_and_forget(&desk, id, write, |hash| hash).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -144,15 +144,26 @@ pub async fn find(desk: Data<Desk>, Body(shown): Body<Shown>) -> Result<HttpResp
 /// a caller who goes in between leaves nothing half done.
 async fn write_and_forget<T: Send + 'static>(
     desk: &Data<Desk>,
+    id: TokenId,
     write: impl Future<Output = Result<T, ChangeError>> + Send + 'static,
     hash: impl FnOnce(T) -> Option<KeyHash> + Send + 'static,
 ) -> Result<(), ApiError> {
     let routing = desk.routing.clone();
     let both = async move {
-        if let Some(hash) = hash(write.await?) {
-            routing.forget_token(hash).await;
+        match write.await {
+            Ok(written) => {
+                if let Some(hash) = hash(written) {
+                    routing.forget_token(hash).await;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                if let ChangeError::Unknown(_) = error {
+                    routing.forget_token_id(id).await;
+                }
+                Err(error)
+            }
         }
-        Ok(())
     };
     desk.write(both).await.map_err(failed)
 }

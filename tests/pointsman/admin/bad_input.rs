@@ -123,6 +123,9 @@ async fn every_body_that_does_not_fit_is_a_clear_problem() {
         };
         let json = Some("application/json");
         for malformed in ["", "{", "nonsense", "{\"a\":}", "\u{0}", "{} {}"] {
+            if malformed.is_empty() && path == "/api/channels/1/test" {
+                continue; // All that it takes may be left out.
+            }
             let answer = send(json, malformed.as_bytes().to_vec()).await;
             problem(&answer, 400, "malformed_json");
         }

@@ -49,6 +49,7 @@ on_each_database! {
 
         stage.admin_answer(Method::DELETE, &place, Value::Null).await.expect(204);
         stage.admin_answer(Method::DELETE, &place, Value::Null).await.expect(204);
+        stage.admin_answer(Method::DELETE, "/api/channels/999", Value::Null).await.expect(404);
         problem(&stage.admin_answer(Method::GET, &place, Value::Null).await, 404, "not_found");
         assert_eq!(stage.routing().await["counts"]["channels"], 0);
         stage.log().assert_without("sk-secret");

@@ -132,6 +132,15 @@ async fn keys_that_do_not_fit_are_named() {
     .await;
     check(
         Method::DELETE,
+        &format!("{keys}/999"),
+        Value::Null,
+        404,
+        "not_found",
+        &[],
+    )
+    .await;
+    check(
+        Method::DELETE,
         "/api/channels/999/keys/1",
         Value::Null,
         404,

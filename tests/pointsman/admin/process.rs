@@ -67,6 +67,29 @@ async fn on_sigterm_a_stream_in_flight_ends_whole_and_the_exit_is_0() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_of_the_operators_in_flight_ends_whole_too() {
+    // Longer than the quiet that a drain waits for.
+    let stage = Stage::new(Kind::Sqlite)
+        .channel("slow", ordered("slow_first_byte_ms=6000"))
+        .flag("--drain-delay", "0")
+        .await;
+    let path = format!("/api/channels/{}/test", stage.id("slow"));
+    let test = stage.admin_answer(Method::POST, &path, serde_json::Value::Null);
+    let stop = async {
+        eventually(SOON, async || match stage.upstream("slow").received().len() {
+            1 => Ok(()),
+            others => Err(others),
+        })
+        .await;
+        stage.sigterm();
+    };
+    let (verdict, ()) = tokio::join!(test, stop);
+    assert_eq!(verdict.expect(200).json()["ok"], true);
+    assert_eq!(stage.exit_status(SOON).await.code(), Some(0));
+    assert!(stage.log().with("connections are cut").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_outlasts_the_drain_timeout_is_cut() {
     let stage = Stage::new(Kind::Sqlite)
         .channel("a", ordered("stall=3"))
@@ -135,11 +158,12 @@ async fn the_first_start_makes_an_admin_token_once() {
         folder.path(),
     ))
     .await;
-    for token in [token.as_str(), ADMIN] {
+    // One that is configured takes the place of what was before.
+    for (token, status) in [(token.as_str(), 401), (ADMIN, 200)] {
         let request = client()
             .get(format!("{}/api/routing", node.url()))
             .bearer_auth(token);
-        Answer::to(request).await.expect(200);
+        Answer::to(request).await.expect(status);
     }
 }
 
@@ -159,11 +183,10 @@ fn what_cannot_work_is_said_and_the_exit_is_not_0() {
         );
         assert!(!error.contains("secret"), "{error}");
     };
-    check(
-        &["--database-url", "redis://user:secret@localhost/0"],
-        "database url",
-    );
-    check(&["--database-url", "sqlite:/nowhere/at/all.sqlite"], "database");
+    let check_database =
+        |url: &str, words: &str| check(&["--listen", "127.0.0.1:0", "--database-url", url], words);
+    check_database("redis://user:secret@localhost/0", "database url");
+    check_database("sqlite:/nowhere/at/all.sqlite", "database");
     check(
         &["--admin-token", "short-secret"],
         "--admin-token must have 16 characters",
@@ -192,7 +215,11 @@ on_each_database! {
         assert_eq!(get("/readyz").await.expect("an answer").status, 503);
         let refused = get("/v1/models").await.expect("an answer").expect(503);
         assert_eq!(refused.code().as_deref(), Some("routing_unavailable"));
+        assert!(refused.header("x-request-id").is_some() && refused.header("access-control-allow-origin").is_some(), "{refused:?}");
         problem(&get("/api/routing").await.expect("an answer"), 503, "starting");
+        get("/").await.expect("an answer").expect(200);
+        let preflight = client.request(Method::OPTIONS, format!("{}/v1/messages", node.url()));
+        Answer::to(preflight).await.expect(204);
 
         server.start_again().await;
         eventually(SOON, async || get("/readyz").await.map_err(|error| error.to_string())?.with_status(200).map_err(|answer| format!("{answer:?}"))).await;

@@ -61,6 +61,10 @@ on_each_database! {
         for _ in 0..20 {
             assert_eq!(stage.chat("gpt-4o").await.expect(200).channel(), Some(stage.id("b")));
         }
+        let made = stage.admin_answer(Method::POST, "/api/tokens", json!({"name": "t"})).await;
+        assert_eq!(made.status, 201, "no route depends on a token: {made:?}");
+        let made = stage.admin_answer(Method::PUT, "/api/models/gpt-4o", json!({"fallbacks": ["m2"]})).await;
+        assert_eq!((made.status, &made.json()["routing"]), (202, &json!("pending")), "{made:?}");
         stage.sql("ALTER TABLE channels RENAME COLUMN away TO param_override").await;
         stage.rebuild().await;
         assert_eq!(stage.chat("gpt-4o").await.expect(200).channel(), Some(stage.id("b")));

@@ -71,7 +71,7 @@ pub async fn ask_as(stage: &Stage, token: &str, path: &str, body: &Value) -> Ans
 
 /// R4's name, wherever the protocol of this path keeps it.
 pub fn code_of(path: &str, answer: &Answer) -> String {
-    let place = match path.starts_with("/v1beta") {
+    let place = match path.contains("/models/") {
         true => "/error/details/0/reason",
         false => "/error/code",
     };

@@ -100,10 +100,11 @@ async fn post_form(stage: &Stage, path: &str, body: Vec<u8>) -> Answer {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn forms_pass_byte_for_byte_and_mapped_ones_change_their_model_alone() {
+async fn forms_pass_byte_for_byte_but_for_mappings_and_overrides() {
     let mapped = works()
         .models(&["mapped"])
-        .with("model_mapping", json!({"mapped": "real"}));
+        .with("model_mapping", json!({"mapped": "real"}))
+        .with("param_override", json!({"prompt": "y", "language": "en"}));
     let stage = Stage::new(Kind::Sqlite)
         .channel("same", works())
         .channel("mapped", mapped)
@@ -126,7 +127,11 @@ async fn forms_pass_byte_for_byte_and_mapped_ones_change_their_model_alone() {
         let received = stage.upstream("mapped").received().pop().expect("it came");
         assert_eq!(
             received.body_sha256(),
-            encode(Sha256::digest(form(&[("model", "real"), ("prompt", "x")]))),
+            encode(Sha256::digest(form(&[
+                ("language", "en"),
+                ("model", "real"),
+                ("prompt", "y")
+            ]))),
             "{path}"
         );
     }

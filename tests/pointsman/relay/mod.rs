@@ -1,6 +1,7 @@
 //! What clients see of the relay, one file an endpoint or a promise.
 
 pub mod asks;
+mod bad_input;
 mod bodies;
 mod browsers;
 mod client_gone;

@@ -203,13 +203,17 @@ on_all! {
         assert_eq!(said(models::delete(&database, &"m".into()).await), Ok(false));
 
         assert_eq!(admin_tokens::exists(&database).await, Ok(false));
-        assert_eq!(admin_tokens::insert_if_none(&database, "first", KeyHash::of("a"), "admin").await, Ok(true));
-        assert_eq!(admin_tokens::insert_if_none(&database, "first", KeyHash::of("b"), "admin").await, Ok(false));
+        assert_eq!(admin_tokens::insert_if_none(&database, KeyHash::of("a"), "admin").await, Ok(true));
+        assert_eq!(admin_tokens::insert_if_none(&database, KeyHash::of("b"), "admin").await, Ok(false));
         for _ in 0..2 {
-            assert_eq!(admin_tokens::ensure(&database, "given", KeyHash::of("c"), "admin").await, Ok(()));
+            assert_eq!(admin_tokens::ensure(&database, KeyHash::of("c"), "admin").await, Ok(()));
         }
         let found = admin_tokens::find_by_hash(&database, KeyHash::of("c")).await.expect("an answer");
-        assert_eq!(found.expect("the token").name, "given");
+        assert_eq!(found.expect("the token").name, "configured");
+        // The one that was made before lets nobody in any longer, nor does one that was configured before.
+        assert_eq!(admin_tokens::find_by_hash(&database, KeyHash::of("a")).await, Ok(None));
+        assert_eq!(admin_tokens::ensure(&database, KeyHash::of("d"), "admin").await, Ok(()));
+        assert_eq!(admin_tokens::find_by_hash(&database, KeyHash::of("c")).await, Ok(None));
         assert_eq!(admin_tokens::find_by_hash(&database, KeyHash::of("b")).await, Ok(None));
     }
 }
