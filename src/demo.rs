@@ -1,5 +1,6 @@
 //! `pointsman demo`: a relay on a throw-away database before two practice upstreams, one of them faulty.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -47,11 +48,9 @@ pub fn run(mut settings: Settings) -> ExitCode {
             furnish(database, &well, &faulty, &token)
                 .await
                 .map_err(of_change)?;
-            println!(
-                "{}",
-                introduction(address, &well, &faulty, &token, admin_token.reveal())
-            );
-            Ok(())
+            let words = introduction(address, &well, &faulty, &token, admin_token.reveal());
+            writeln!(std::io::stdout(), "{words}")
+                .map_err(|error| StoreError::Internal(format!("cannot print on stdout: {error}")))
         };
         serve::serve(settings, listener, furnish).await
     })
@@ -74,11 +73,12 @@ async fn furnish(
         ("gemini", &[GEMINI]),
     ] {
         for (name, base_url) in [
-            (format!("{provider}-well"), well.url()),
+            // In this order the conversation that is shown belongs to the faulty one.
             (
                 format!("{provider}-faulty"),
                 format!("{}/~{FAULTS}", faulty.url()),
             ),
+            (format!("{provider}-well"), well.url()),
         ] {
             let mut channel = NewChannel::new(&name, provider);
             channel.base_url = Some(base_url);
@@ -122,7 +122,8 @@ fn introduction(address: SocketAddr, well: &Practice, faulty: &Practice, token: 
   admin     {admin}
   All of it is gone when this ends (Ctrl-C).
 
-Ask it something (OpenAI's chat completions):
+Ask it something (OpenAI's chat completions). The channel to which this conversation belongs fails, and the other
+answers: with -i the header x-pointsman-attempts says 2.
 
 curl {url}/v1/chat/completions \
   -H "Authorization: Bearer {token}" \

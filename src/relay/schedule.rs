@@ -104,7 +104,9 @@ fn is_as_seen(rows: &ChannelRows, judged: &Judged) -> bool {
     let (status, since) = match judged.key {
         None => (&rows.channel.status, rows.channel.status_changed_at),
         Some(id) => match rows.keys.iter().find(|key| key.id == id) {
-            Some(key) if rows.channel.status == Ok(Status::Enabled) => (&key.status, key.status_changed_at),
+            Some(key) if matches!(rows.channel.status, Ok(Status::Enabled | Status::AutoDisabled)) => {
+                (&key.status, key.status_changed_at)
+            }
             _ => return false,
         },
     };

@@ -1,5 +1,6 @@
 //! The database, opened however long it takes, and the operator's token in it.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use log::{info, warn};
@@ -67,10 +68,20 @@ async fn made(database: &Database) -> Result<(), StoreError> {
             false => admin_tokens::find_by_hash(database, hash).await?.is_some(),
         })
     };
-    if persistently(made).await? {
-        println!("admin token (shown this once; kept hashed): {token}");
-        info!("an admin token was made and printed on stdout");
+    if !persistently(made).await? {
+        return Ok(());
     }
+    let shown = writeln!(
+        std::io::stdout(),
+        "admin token (shown this once; kept hashed): {token}"
+    );
+    if let Err(error) = shown {
+        // Nobody has seen it: the next start makes another.
+        persistently(async || admin_tokens::delete(database, hash).await.map_err(of_change)).await?;
+        let words = format!("the admin token that was made cannot be printed on stdout: {error}");
+        return Err(StoreError::Internal(words));
+    }
+    info!("an admin token was made and printed on stdout");
     Ok(())
 }
 

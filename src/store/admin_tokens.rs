@@ -129,6 +129,21 @@ pub async fn ensure(database: &Database, hash: KeyHash, role: &str) -> Result<()
     }
 }
 
+/// Deletes the one with this hash.
+pub async fn delete(database: &Database, hash: KeyHash) -> Result<(), ChangeError> {
+    commit::write_aside(database, hash, |session, hash| {
+        async move {
+            admin_token::Entity::delete_many()
+                .filter(admin_token::Column::KeyHash.eq(hash.to_hex()))
+                .exec(session)
+                .await?;
+            Ok(Written::aside(()))
+        }
+        .boxed()
+    })
+    .await
+}
+
 async fn insert(session: &Session, name: &str, hash: &KeyHash, role: &str) -> Result<(), ChangeError> {
     let row = admin_token::ActiveModel {
         id: NotSet,

@@ -99,7 +99,8 @@ pub async fn set_channel(
     Ok(receipt)
 }
 
-/// Changes one key's status. The channel's own status stays; without an enabled key it is not open.
+/// Changes one key's status. A channel whose last key the relay closes is closed with it, and comes back with the first
+/// key that is open again; an operator's own word for the channel stays.
 pub async fn set_key(
     database: &Database,
     channel: ChannelId,
@@ -186,6 +187,25 @@ async fn change_channel(session: &Session, wanted: &Wanted) -> Result<Written<()
     if opens {
         open_keys(session, &row, wanted.providers, at).await?;
     }
+    write_channel_status(session, id, &target, at).await?;
+    Ok(Written {
+        value: (),
+        touched: vec![id],
+        closed: if opens {
+            Vec::new()
+        } else {
+            vec![Closed::Channel(id)]
+        },
+    })
+}
+
+/// The channel's status, and with it its abilities' `enabled`.
+async fn write_channel_status(
+    session: &Session,
+    id: ChannelId,
+    target: &Target<'_>,
+    at: i64,
+) -> Result<(), ChangeError> {
     channel::Entity::update_many()
         .col_expr(channel::Column::Status, target.to.word().into())
         .col_expr(
@@ -198,19 +218,27 @@ async fn change_channel(session: &Session, wanted: &Wanted) -> Result<Written<()
         .exec(session)
         .await?;
     ability::Entity::update_many()
-        .col_expr(ability::Column::Enabled, opens.into())
+        .col_expr(ability::Column::Enabled, (target.to == Status::Enabled).into())
         .filter(ability::Column::ChannelId.eq(id.0))
         .exec(session)
         .await?;
-    Ok(Written {
-        value: (),
-        touched: vec![id],
-        closed: if opens {
-            Vec::new()
-        } else {
-            vec![Closed::Channel(id)]
-        },
-    })
+    Ok(())
+}
+
+/// A channel that the relay has closed for want of a key is open again as soon as it has one.
+pub(crate) async fn open_with_its_key(
+    session: &Session,
+    channel: &LockedChannel,
+    providers: ProviderLookup,
+) -> Result<(), ChangeError> {
+    if channel.status != Some(Status::AutoDisabled) || !channel.needs_key(providers) {
+        return Ok(());
+    }
+    let open = Target {
+        to: Status::Enabled,
+        reason: None,
+    };
+    write_channel_status(session, channel.id, &open, later_than(channel.status_changed_at)).await
 }
 
 /// Enables the `auto_disabled` keys; an error, before anything is written, if no key is enabled then.
@@ -255,9 +283,17 @@ async fn change_key(session: &Session, wanted: &Wanted, id: KeyId) -> Result<Wri
     )
     .await?;
     let closed = match target.to {
-        Status::Enabled => Vec::new(),
+        Status::Enabled => {
+            open_with_its_key(session, &channel, wanted.providers).await?;
+            Vec::new()
+        }
         Status::Disabled | Status::AutoDisabled => closed_without(&channel, &keys, id, wanted.providers),
     };
+    let was_the_last = closed.contains(&Closed::Channel(channel.id));
+    if was_the_last && target.to == Status::AutoDisabled && channel.status == Some(Status::Enabled) {
+        let at = later_than(channel.status_changed_at);
+        write_channel_status(session, channel.id, &target, at).await?;
+    }
     Ok(Written {
         value: (),
         touched: vec![channel.id],

@@ -80,8 +80,8 @@ async fn read(
     }))
 }
 
-/// What the relay has closed by itself: channels, and keys of channels that are enabled. The keys of a channel
-/// that an operator has disabled are left in peace with it.
+/// What the relay has closed by itself: keys, and channels that do not wait for one of theirs. The keys of a channel that
+/// an operator has disabled are left in peace with it.
 pub async fn auto_disabled(database: &Database) -> Result<Vec<Judged>, StoreError> {
     database
         .read(LaneName::Reads, (), |session, ()| closed(session).boxed())
@@ -95,11 +95,22 @@ async fn closed(session: &Session) -> Result<Vec<Judged>, StoreError> {
     };
     let mut found = Vec::new();
     session.begin(Begin::View).await?;
+    let with_key = |status: Status| {
+        let mut keys = Query::select();
+        keys.column(channel_key::Column::ChannelId)
+            .from(channel_key::Entity)
+            .and_where(channel_key::Column::Status.eq(status.word()))
+            .take()
+    };
+    // A channel whose keys are all closed comes back with the first of them that works: the others stay closed.
+    let has_a_key = Expr::col(channel::Column::Id).in_subquery(with_key(Status::Enabled));
+    let waits_for_none = Expr::col(channel::Column::Id).not_in_subquery(with_key(Status::AutoDisabled));
     let mut channels = Query::select();
     channels
         .columns([channel::Column::Id, channel::Column::StatusChangedAt])
         .from(channel::Entity)
         .and_where(channel::Column::Status.eq(Status::AutoDisabled.word()))
+        .and_where(has_a_key.or(waits_for_none))
         .order_by(channel::Column::Id, Order::Asc);
     session
         .each_of(&channels, |row| {
@@ -116,7 +127,7 @@ async fn closed(session: &Session) -> Result<Vec<Judged>, StoreError> {
     let mut open = Query::select();
     open.column(channel::Column::Id)
         .from(channel::Entity)
-        .and_where(channel::Column::Status.eq(Status::Enabled.word()));
+        .and_where(channel::Column::Status.ne(Status::Disabled.word()));
     let mut keys = Query::select();
     keys.columns([
         channel_key::Column::Id,

@@ -10,7 +10,7 @@ use sea_orm::sea_query::{Order, Query};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use serde::Serialize;
 
-use super::change_status::ChangeError;
+use super::change_status::{ChangeError, open_with_its_key};
 use super::commit::{self, Written, now_ms};
 use super::connect::{Database, LaneName};
 use super::decode::column;
@@ -94,10 +94,14 @@ pub async fn add(
     channel: ChannelId,
     secrets: Vec<Secret>,
 ) -> Result<(AddedKeys, Receipt), ChangeError> {
-    commit::write(database, (channel, secrets), |session, (channel, secrets)| {
+    let input = (channel, secrets, database.providers());
+    commit::write(database, input, |session, (channel, secrets, providers)| {
         async move {
             let locked = lock_channel(session, *channel).await?;
             let added = insert_missing(session, locked.id, secrets, now_ms()).await?;
+            if !added.added.is_empty() {
+                open_with_its_key(session, &locked, *providers).await?;
+            }
             Ok(Written {
                 value: added,
                 touched: vec![locked.id],
@@ -167,9 +171,9 @@ pub async fn replace(
     key: KeyId,
     secret: Secret,
 ) -> Result<Receipt, ChangeError> {
-    let input = (channel, key, secret);
-    let ((), receipt) = commit::write(database, input, |session, (channel, key, secret)| {
-        put_secret(session, *channel, *key, secret).boxed()
+    let input = (channel, key, secret, database.providers());
+    let ((), receipt) = commit::write(database, input, |session, (channel, key, secret, providers)| {
+        put_secret(session, *channel, *key, secret, *providers).boxed()
     })
     .await?;
     Ok(receipt)
@@ -180,6 +184,7 @@ async fn put_secret(
     channel: ChannelId,
     id: KeyId,
     secret: &Secret,
+    providers: ProviderLookup,
 ) -> Result<Written<()>, ChangeError> {
     let locked = lock_channel(session, channel).await?;
     let keys = keys_of(session, channel).await?;
@@ -197,6 +202,9 @@ async fn put_secret(
     if key.status == Some(Status::AutoDisabled) {
         row.status = Set(Status::Enabled.word().to_owned());
         row.status_reason = Set(None);
+    }
+    if key.status != Some(Status::Disabled) {
+        open_with_its_key(session, &locked, providers).await?;
     }
     channel_key::Entity::update_many()
         .set(row)

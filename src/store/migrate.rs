@@ -1,5 +1,9 @@
 //! Brings the tables up to date. Of nodes that start at once one does it and the others wait.
 
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use migration::{Migrator, MigratorTrait};
@@ -23,8 +27,14 @@ const ADVISORY_LOCK: &str = "8101817537053289838";
 
 pub(crate) async fn migrate(target: &Target, connect_deadline: Duration) -> Result<(), StoreError> {
     let migrating = async {
+        // A pool only tells that it has waited in vain; one connection tells why.
+        if !matches!(target, Target::Sqlite(_)) {
+            let connecting = tokio::time::timeout(connect_deadline, target.connect(None));
+            connecting.await.map_err(|_| StoreError::TimedOut)??.close().await;
+        }
         match target {
             Target::Sqlite(options) => {
+                make_private(options)?;
                 turn_to_wal(options).await?;
                 let pool = SqlitePoolOptions::new()
                     .max_connections(1)
@@ -100,6 +110,24 @@ async fn under_a_named_lock(db: DatabaseConnection) -> Result<(), StoreError> {
     done
 }
 
+/// The file holds secrets, so a new one is its owner's alone; SQLite gives its companions the same mode.
+fn make_private(options: &SqliteConnectOptions) -> Result<(), StoreError> {
+    let file = options.get_filename();
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file);
+    match made {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(StoreError::Database {
+            code: "14".to_owned(),
+            message: format!("cannot make {}: {error}", file.display()),
+        }),
+    }
+}
+
 /// WAL is kept in the file, so it is turned on once. The switch needs the file for itself and does not
 /// wait for it, whatever the busy timeout.
 async fn turn_to_wal(options: &SqliteConnectOptions) -> Result<(), StoreError> {
@@ -116,7 +144,8 @@ async fn turn_to_wal(options: &SqliteConnectOptions) -> Result<(), StoreError> {
 }
 
 async fn try_wal(options: &SqliteConnectOptions) -> Result<(), StoreError> {
-    let mut connection = options.connect().await.map_err(unopened)?;
+    let connected = options.connect().await;
+    let mut connection = connected.map_err(|error| unopened(error, options.get_filename()))?;
     let mode: String = sqlx::query_scalar("PRAGMA journal_mode = WAL")
         .fetch_one(&mut connection)
         .await?;
@@ -129,12 +158,12 @@ async fn try_wal(options: &SqliteConnectOptions) -> Result<(), StoreError> {
     }
 }
 
-/// "unable to open database file" leaves one wondering why.
-fn unopened(error: sqlx::Error) -> StoreError {
+/// "unable to open database file" leaves one wondering which, and why.
+fn unopened(error: sqlx::Error, file: &Path) -> StoreError {
     match StoreError::from(error) {
         StoreError::Database { code, message } => StoreError::Database {
             code,
-            message: format!("{message} (do its folder and the right to write there exist?)"),
+            message: format!("{}: {message}", file.display()),
         },
         other => other,
     }

@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reqwest::Method;
 use serde_json::json;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -167,6 +168,35 @@ async fn the_first_start_makes_an_admin_token_once() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_cannot_be_shown_is_not_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .expect("a device");
+    let output = pointsman(folder.path())
+        .args(["--listen", "127.0.0.1:0"])
+        .stdout(full)
+        .output()
+        .expect("it starts");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(
+        error.contains("cannot be printed") && !error.contains("panicked"),
+        "{error}"
+    );
+    let second = Started::serve(folder.path());
+    eventually(SOON, async || second.stdout.first_with("admin token")).await;
+    let mode = std::fs::metadata(folder.path().join("pointsman.sqlite"))
+        .expect("the file")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600, "it holds secrets");
+    eventually(SOON, async || second.log.first_with("snapshot installed")).await;
+    assert_eq!(second.interrupt().await.code(), Some(0));
+}
+
 #[test]
 fn what_cannot_work_is_said_and_the_exit_is_not_0() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -186,7 +216,7 @@ fn what_cannot_work_is_said_and_the_exit_is_not_0() {
     let check_database =
         |url: &str, words: &str| check(&["--listen", "127.0.0.1:0", "--database-url", url], words);
     check_database("redis://user:secret@localhost/0", "database url");
-    check_database("sqlite:/nowhere/at/all.sqlite", "database");
+    check_database("sqlite:/nowhere/at/all.sqlite", "/nowhere/at/all.sqlite");
     check(
         &["--admin-token", "short-secret"],
         "--admin-token must have 16 characters",
@@ -261,6 +291,16 @@ async fn the_demo_s_curls_answer_as_they_stand() {
         .filter(|part| part.starts_with("curl "))
         .collect();
     assert_eq!(commands.len(), 5, "{printed}");
+    let first = format!("{} -sSi", commands[0].trim_end());
+    let output = tokio::process::Command::new("sh")
+        .args(["-c", &first])
+        .output()
+        .await;
+    let answer = String::from_utf8_lossy(&output.expect("a shell").stdout).into_owned();
+    assert!(
+        answer.contains("x-pointsman-attempts: 2"),
+        "it shows a failover: {answer}"
+    );
     for command in commands {
         assert!(!command.contains('$') && !command.contains('`'), "{command}");
         let command = format!("{} -sS -w '\\n%{{http_code}}'", command.trim_end());

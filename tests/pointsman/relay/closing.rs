@@ -194,15 +194,66 @@ async fn every_key_revoked_is_told_without_a_word_of_the_account() {
         assert!(!answer.text().contains(word), "{answer:?}");
     }
     until_statuses(&stage, &["auto_disabled"; 3]).await;
+    // The last one takes the channel with it.
     assert_eq!(
-        stage.query::<String>("SELECT status FROM channels").await,
-        ["enabled"]
+        channel_of(&stage).await,
+        (
+            "auto_disabled".to_owned(),
+            Some("401 invalid_api_key".to_owned()),
+            false
+        )
     );
     until_told(&stage, 3).await;
     // Closed is closed: refused by the database, without a try.
     let answer = stage.chat(MODEL).await.expect(503);
     assert_eq!(answer.code().as_deref(), Some("no_available_channel"));
     assert_eq!(stage.upstream("a").received().len(), 3);
+}
+
+/// Status and reason of the only channel, and `enabled` of its only ability.
+async fn channel_of(stage: &Stage) -> (String, Option<String>, bool) {
+    let status: Vec<String> = stage.query("SELECT status FROM channels").await;
+    let reason: Vec<Option<String>> = stage.query("SELECT status_reason FROM channels").await;
+    let enabled: Vec<bool> = stage.query("SELECT enabled FROM abilities").await;
+    (status[0].clone(), reason[0].clone(), enabled[0])
+}
+
+on_each_database! {
+    async fn a_channel_closed_with_its_last_key_comes_back_with_the_first_that_is_open(kind: Kind) {
+        let open = ("enabled".to_owned(), None, true);
+        for how in ["enable", "replace", "add"] {
+            let channel = ordered("key_refused=dead-1,key_refused=dead-4").keys(&KEYS[..1]);
+            let stage = Stage::new(kind).channel("a", channel).await;
+            let keys = format!("/api/channels/{}/keys", stage.id("a"));
+            stage.chat(MODEL).await.expect(502);
+            until_statuses(&stage, &["auto_disabled"]).await;
+            assert_eq!(channel_of(&stage).await.0, "auto_disabled");
+            let listed = stage.admin(Method::GET, "/api/channels?status=auto_disabled", json!(null)).await;
+            assert_eq!(listed.1["total"], 1);
+            match how {
+                "enable" => set_key(&stage, "a", 0, "enabled").await,
+                "add" => {
+                    let body = json!({"keys": [KEYS[1]]});
+                    stage.admin_answer(Method::POST, &keys, body).await.expect(201);
+                }
+                _ => {
+                    let id: Vec<i64> = stage.query("SELECT id FROM channel_keys").await;
+                    let body = json!({"secret": KEYS[1]});
+                    stage.admin_answer(Method::PUT, &format!("{keys}/{}", id[0]), body).await.expect(200);
+                }
+            }
+            assert_eq!(channel_of(&stage).await, open, "{how}");
+            if how != "enable" {
+                stage.chat(MODEL).await.expect(200);
+            }
+        }
+        // What an operator has closed stays closed, whatever its keys are.
+        let stage = Stage::new(kind).channel("a", works()).await;
+        stage.set_status("a", "disabled").await;
+        set_key(&stage, "a", 0, "disabled").await;
+        set_key(&stage, "a", 0, "enabled").await;
+        assert_eq!(channel_of(&stage).await.0, "disabled");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
