@@ -63,10 +63,7 @@ pub(super) fn judge_other<'a>(name: Option<&str>, data: &'a [u8]) -> Result<Judg
 /// `insufficient_system_resource`; Zhipu: `network_error`; OpenRouter: `error`, with the reason in the choice's
 /// `error`. (Zhipu's `sensitive` is what others call `content_filter`: a whole answer.)
 pub(super) fn failed_finish(reason: &str) -> bool {
-    matches!(
-        reason,
-        "insufficient_system_resource" | "network_error" | "error"
-    )
+    matches!(reason, "insufficient_system_resource" | "network_error" | "error")
 }
 
 #[derive(serde::Deserialize)]

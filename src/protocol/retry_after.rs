@@ -211,7 +211,8 @@ mod tests {
             ("x-ratelimit-remaining-requests", "0"),
             ("x-ratelimit-reset-requests", "6h"),
         ];
-        let headers = headers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let headers =
+            headers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         let headers: HeaderMap = headers.into_iter().collect();
         let now = SystemTime::UNIX_EPOCH;
         assert_eq!(retry_after(&headers, None, now), None);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::endpoint::Endpoint;
 use super::json::Loose;
@@ -192,7 +192,8 @@ fn error_in_choices(choices: &RawValue) -> Option<UpstreamError> {
     choices.iter().find_map(|choice| {
         let said = choice.error.and_then(|error| {
             let error = serde_json::from_str::<Value>(error.get()).ok()?;
-            read_value(&json!({"error": error}))
+            let is_empty = error.as_object().is_some_and(Map::is_empty);
+            read_value(&json!({"error": error})).filter(|_| !is_empty)
         });
         let reason = choice
             .finish_reason

@@ -392,7 +392,7 @@ fn key(rows: &ChannelRows, spec: &ChannelSpec, given: Option<KeyId>) -> Result<O
 
 fn request(asked: TestQuestion) -> Option<Request> {
     let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(asked.content_type));
     let agent = concat!("pointsman/", env!("CARGO_PKG_VERSION"));
     headers.insert(USER_AGENT, HeaderValue::from_static(agent));
     let head = Head {

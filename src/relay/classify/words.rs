@@ -396,7 +396,10 @@ mod tests {
     #[test]
     fn words_are_in_small_letters_and_stand_for_one_thing() {
         for table in [NAMES, NUMBERS, NUMBERS_OF_BASE_RESP, PHRASES] {
-            let words: Vec<&str> = table.iter().flat_map(|(_, words)| words.iter().copied()).collect();
+            let words: Vec<&str> = table
+                .iter()
+                .flat_map(|(_, words)| words.iter().copied())
+                .collect();
             for (index, word) in words.iter().enumerate() {
                 assert_eq!(*word, word.to_lowercase());
                 assert!(!words[..index].contains(word), "{word}");

@@ -11,6 +11,7 @@ mod headers;
 mod heard;
 mod honest_streams;
 mod keep_alive;
+mod look_alikes;
 mod model_lists;
 mod order;
 mod refusals;
