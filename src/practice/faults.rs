@@ -20,6 +20,7 @@ The answer
   gap_ms=N               pause between two stream events
   size=BYTES             the answer's text, image or sound is so long
   thinking               thinks before it answers
+  finish=REASON          a chat completion ends with this finish reason
   echo                   the answer's text is JSON of the method, path, query, headers and body received
   header=NAME:VALUE      adds a header to the answer (repeatable)
   gzip, zstd             compresses though nobody asked
@@ -30,11 +31,13 @@ Refusals, each in the words of the protocol (or of a provider, see `as`)
   529                    overloaded
   retry_after=SECONDS, retry_after_date=SECONDS, retry_after_ms=N
                          the header (seconds, HTTP date, retry-after-ms) that goes with a refusal
-  wrong_key, quota, rate_limited, not_here, too_long, filtered, region
+  wrong_key, quota, rate_limited, not_here, too_long, filtered, region, foreign_state
   as=PROVIDER            azure, openrouter, vllm, deepseek, zhipu, moonshot, siliconflow, volcengine
   firewall               403 with an HTML page
   require_key            no key: refused
   key_refused=SUFFIX     a key that ends in SUFFIX is refused as revoked (repeatable)
+  state_of=SUFFIX        only a key that ends in SUFFIX reads the state that requests name: any other gets
+                         foreign_state
   error_in_200           the refusal (a server error by default) comes under HTTP 200
   error_event            the refusal is the stream's first event
   first=N:FAULT          only the first N requests for this full model name get FAULT (a status or
@@ -94,6 +97,8 @@ pub enum Refusal {
     Filtered,
     /// Not from this region.
     Region,
+    /// The request names what is another account's.
+    ForeignState,
 }
 
 /// Whose words a refusal speaks, when not the protocol's own.
@@ -193,6 +198,8 @@ pub struct Plan {
     pub size: Option<u64>,
     /// Thinks before it answers.
     pub thinking: bool,
+    /// How a chat completion ends, if not as usual.
+    pub finish: Option<String>,
     /// The text is what was received.
     pub echo: bool,
     /// Headers added to the answer.
@@ -211,6 +218,8 @@ pub struct Plan {
     pub require_key: bool,
     /// Keys that end so are refused.
     pub dead_keys: Vec<String>,
+    /// Keys that end otherwise cannot read the state that a request names.
+    pub state_of: Option<String>,
     /// The first N requests get this fault.
     pub first: Option<(u64, String)>,
     /// 503 for so long since the first request.
@@ -236,6 +245,7 @@ impl Default for Plan {
             gap: Duration::ZERO,
             size: None,
             thinking: false,
+            finish: None,
             echo: false,
             headers: Vec::new(),
             coding: None,
@@ -245,6 +255,7 @@ impl Default for Plan {
             error_place: None,
             require_key: false,
             dead_keys: Vec::new(),
+            state_of: None,
             first: None,
             flap: None,
             slow_first_byte: Duration::ZERO,
@@ -307,6 +318,7 @@ impl Plan {
             "gap_ms" => self.gap = argument.millis()?,
             "size" => self.size = Some(argument.number(0, SIZE_LIMIT)?),
             "thinking" => self.thinking = argument.none(true)?,
+            "finish" => self.finish = Some(argument.text()?),
             "echo" => self.echo = argument.none(true)?,
             "header" => self.headers.push(argument.header()?),
             "gzip" => self.coding = argument.none(Some(Coding::Gzip))?,
@@ -333,6 +345,7 @@ impl Plan {
             "too_long" => argument.none(Refusal::TooLong)?,
             "filtered" => argument.none(Refusal::Filtered)?,
             "region" => argument.none(Refusal::Region)?,
+            "foreign_state" => argument.none(Refusal::ForeignState)?,
             _ if name.len() == 3 && name.bytes().all(|byte| byte.is_ascii_digit()) => {
                 let status = Argument {
                     word: argument.word,
@@ -356,6 +369,7 @@ impl Plan {
             "firewall" => self.instead = argument.none(Some(Instead::Firewall))?,
             "require_key" => self.require_key = argument.none(true)?,
             "key_refused" => self.dead_keys.push(argument.text()?),
+            "state_of" => self.state_of = Some(argument.text()?),
             "error_in_200" => self.error_place = argument.none(Some(ErrorPlace::Body))?,
             "error_event" => self.error_place = argument.none(Some(ErrorPlace::FirstEvent))?,
             "first" => self.first = Some(argument.first()?),
@@ -527,6 +541,10 @@ mod tests {
         });
         check("key_refused=aa,key_refused=bb", |plan| {
             plan.dead_keys = vec!["aa".into(), "bb".into()]
+        });
+        check("state_of=aa,finish=error", |plan| {
+            plan.state_of = Some("aa".into());
+            plan.finish = Some("error".into());
         });
         check("header=X-A:b%2Cc", |plan| {
             plan.headers.push(("X-A".into(), "b,c".into()))

@@ -64,7 +64,7 @@ fn azure(refusal: Refusal, about: &About<'_>) -> Option<Worded> {
                 "violence": {"filtered": false, "severity": "safe"}}}}}),
         )),
         Refusal::Region => coded(403, "403", "Access denied due to Virtual Network/Firewall rules."),
-        Refusal::Status(_) | Refusal::Overloaded | Refusal::TooLong => None,
+        Refusal::Status(_) | Refusal::Overloaded | Refusal::TooLong | Refusal::ForeignState => None,
     }
 }
 
@@ -103,6 +103,7 @@ fn openrouter(refusal: Refusal, about: &About<'_>) -> Option<Worded> {
             "metadata": {"reasons": ["violence"], "flagged_input": "...", "provider_name": "Practice", "model_slug": model}}}),
         )),
         Refusal::Region => simple(403, "This model is not available in your region."),
+        Refusal::ForeignState => None,
     }
 }
 
@@ -155,7 +156,7 @@ fn deepseek(refusal: Refusal, about: &About<'_>) -> Option<Worded> {
             (400, message.into(), "invalid_request_error")
         }
         Refusal::Filtered => (400, "Content Exists Risk".into(), "invalid_request_error"),
-        Refusal::Status(_) | Refusal::Region => return None,
+        Refusal::Status(_) | Refusal::Region | Refusal::ForeignState => return None,
     };
     Some(Worded::new(
         status,
@@ -182,7 +183,7 @@ fn zhipu(refusal: Refusal) -> Option<Worded> {
             "error": {"code": "1301", "message": "系统检测到输入或生成内容可能包含不安全或敏感内容，请您避免输入易产生敏感内容的提示语，感谢您的配合。"}}),
         )),
         Refusal::Status(code @ 500..) => coded(code, "1234", "网络错误，错误id：practice，请联系客服。"),
-        Refusal::Status(_) | Refusal::Region => None,
+        Refusal::Status(_) | Refusal::Region | Refusal::ForeignState => None,
     }
 }
 
@@ -224,7 +225,7 @@ fn moonshot(refusal: Refusal, about: &About<'_>) -> Option<Worded> {
             "content_filter",
             "The request was rejected because it was considered high risk".into(),
         ),
-        Refusal::Status(_) | Refusal::Region => return None,
+        Refusal::Status(_) | Refusal::Region | Refusal::ForeignState => return None,
     };
     Some(Worded::new(
         status,
@@ -254,7 +255,7 @@ fn siliconflow(refusal: Refusal) -> Option<Worded> {
             "length of prompt_tokens (40000) must be less than max_seq_len (32768).",
         ),
         Refusal::Status(status @ 500..) => numbered(status, 50501, "Internal server error"),
-        Refusal::Status(_) | Refusal::Filtered | Refusal::Region => None,
+        Refusal::Status(_) | Refusal::Filtered | Refusal::Region | Refusal::ForeignState => None,
     }
 }
 
@@ -311,7 +312,7 @@ fn volcengine(refusal: Refusal, about: &About<'_>) -> Option<Worded> {
                 message.into(),
             )
         }
-        Refusal::Status(_) | Refusal::Region => return None,
+        Refusal::Status(_) | Refusal::Region | Refusal::ForeignState => return None,
     };
     let message = format!("{message} Request id: {}", about.id);
     Some(Worded::new(

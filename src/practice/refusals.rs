@@ -171,6 +171,11 @@ fn openai(refusal: Refusal, about: &About<'_>) -> Worded {
                 openai_error(message, "request_forbidden", Value::Null, code.into()),
             )
         }
+        Refusal::ForeignState => {
+            let message = "The encrypted content for item rs_practice could not be verified.";
+            let code = "invalid_encrypted_content";
+            (400, openai_error(message, bad, Value::Null, code.into()))
+        }
     };
     Worded::new(status, body)
 }
@@ -261,6 +266,10 @@ fn anthropic(refusal: Refusal, about: &About<'_>) -> Worded {
             let body = json!({"error": {"type": "forbidden", "message": "Request not allowed"}});
             return Worded::new(403, body);
         }
+        Refusal::ForeignState => {
+            let message = "messages.1.content.0: Invalid `signature` in `thinking` block";
+            (400, "invalid_request_error", message.into())
+        }
     };
     Worded::new(status, anthropic_error(kind, &message, about.id))
 }
@@ -323,6 +332,10 @@ fn gemini(refusal: Refusal, about: &About<'_>, timed: bool) -> Worded {
             "User location is not supported for the API use.".into(),
             Value::Null,
         ),
+        Refusal::ForeignState => {
+            let message = "CachedContent not found (or permission denied)";
+            (403, "PERMISSION_DENIED", message.into(), Value::Null)
+        }
     };
     Worded::new(code, gemini_error(code, status, &message, details))
 }

@@ -260,8 +260,11 @@ fn by_key(heard: &Heard, plan: &mut Plan) {
         None => plan.require_key,
         Some(key) => plan.dead_keys.iter().any(|dead| key.ends_with(dead)),
     };
+    let ends_in = |suffix: &String| heard.key.as_ref().is_some_and(|key| key.ends_with(suffix));
     if refused {
         plan.refusal = Some(Refusal::WrongKey);
+    } else if plan.state_of.as_ref().is_some_and(|suffix| !ends_in(suffix)) {
+        plan.refusal = Some(Refusal::ForeignState);
     }
 }
 

@@ -59,6 +59,13 @@ pub(super) fn judge_other<'a>(name: Option<&str>, data: &'a [u8]) -> Result<Judg
     Ok(Judged::opaque())
 }
 
+/// Whether a finish reason says that the provider failed, not that the answer is whole. DeepSeek:
+/// `insufficient_system_resource`; Zhipu: `network_error`; OpenRouter: `error`, with the reason in the choice's
+/// `error`. (Zhipu's `sensitive` is what others call `content_filter`: a whole answer.)
+pub(super) fn failed_finish(reason: &str) -> bool {
+    matches!(reason, "insufficient_system_resource" | "network_error" | "error")
+}
+
 #[derive(serde::Deserialize)]
 struct Chunk<'a> {
     #[serde(borrow, default)]
@@ -217,5 +224,20 @@ impl<'de> Visitor<'de> for DeltaVisitor {
         }
         delta.other |= delta.tool;
         Ok(delta)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finish_that_means_failure_is_told_from_one_that_means_an_end() {
+        for reason in ["insufficient_system_resource", "network_error", "error"] {
+            assert!(failed_finish(reason), "{reason}");
+        }
+        for reason in ["stop", "length", "tool_calls", "content_filter", "sensitive", ""] {
+            assert!(!failed_finish(reason), "{reason}");
+        }
     }
 }

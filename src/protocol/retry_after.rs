@@ -6,8 +6,7 @@ use http::HeaderMap;
 
 use super::upstream_error::UpstreamError;
 
-/// The provider's word, unbounded: `retry-after-ms`, `Retry-After`, Gemini's `RetryInfo`, else the latest reset of the
-/// limits whose `remaining` is 0. `None`: it did not say.
+/// The provider's word, unbounded: `retry-after-ms`, `Retry-After`, Gemini's `RetryInfo`. `None`: it did not say.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap, error: Option<&UpstreamError>, now: SystemTime) -> Option<Duration> {
     let milliseconds = || from_milliseconds(number(text(headers, "retry-after-ms")?)?);
@@ -15,7 +14,6 @@ pub fn retry_after(headers: &HeaderMap, error: Option<&UpstreamError>, now: Syst
     milliseconds()
         .or_else(seconds_or_date)
         .or_else(|| error.and_then(|error| error.retry_delay))
-        .or_else(|| latest_reset(headers, now))
 }
 
 fn seconds_or_date(value: &str, now: SystemTime) -> Option<Duration> {
@@ -25,9 +23,11 @@ fn seconds_or_date(value: &str, now: SystemTime) -> Option<Duration> {
     }
 }
 
-/// OpenAI: `x-ratelimit-remaining-tokens` and `x-ratelimit-reset-tokens`; Anthropic:
+/// The latest reset of the limits whose `remaining` is 0. They stand beside every answer, also beside an error that has
+/// nothing to do with them. OpenAI: `x-ratelimit-remaining-tokens` and `x-ratelimit-reset-tokens`; Anthropic:
 /// `anthropic-ratelimit-tokens-remaining` and `anthropic-ratelimit-tokens-reset`.
-fn latest_reset(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+#[must_use]
+pub fn reset_of_spent_limits(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let spent = headers.iter().filter(|(name, value)| {
         let is_limit = name.as_str().contains("ratelimit") && name.as_str().contains("remaining");
         is_limit
@@ -129,7 +129,9 @@ mod tests {
             );
         }
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(NOW_SECONDS);
-        retry_after(&headers, None, now).map(|wait| wait.as_millis())
+        let wait = retry_after(&headers, None, now);
+        wait.or_else(|| reset_of_spent_limits(&headers, now))
+            .map(|wait| wait.as_millis())
     }
 
     #[test]
@@ -204,7 +206,22 @@ mod tests {
     }
 
     #[test]
-    fn retry_info_goes_before_the_limits() {
+    fn a_spent_limit_asks_nothing_by_itself() {
+        let headers = [
+            ("x-ratelimit-remaining-requests", "0"),
+            ("x-ratelimit-reset-requests", "6h"),
+        ];
+        let headers =
+            headers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let headers: HeaderMap = headers.into_iter().collect();
+        let now = SystemTime::UNIX_EPOCH;
+        assert_eq!(retry_after(&headers, None, now), None);
+        let six_hours = Duration::from_secs(6 * 3600);
+        assert_eq!(reset_of_spent_limits(&headers, now), Some(six_hours));
+    }
+
+    #[test]
+    fn retry_info_is_the_providers_word() {
         let error = UpstreamError {
             retry_delay: duration("34s"),
             ..UpstreamError::default()

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
 
 use super::endpoint::Endpoint;
 use super::json::Loose;
+use super::openai::failed_finish;
 use super::retry_after::duration;
 
 /// Enough for every message that says something; a page of HTML in `message` is not kept.
@@ -33,6 +34,8 @@ pub struct UpstreamError {
     pub message: String,
     /// Gemini's `RetryInfo.retryDelay`.
     pub retry_delay: Option<Duration>,
+    /// It stood in MiniMax's `base_resp`, whose numbers mean other things than Zhipu's.
+    pub is_base_resp: bool,
 }
 
 /// What an error's body was.
@@ -42,6 +45,8 @@ pub enum ErrorForm {
     Error,
     /// JSON, but no error known to us.
     OtherJson,
+    /// An answer in every respect, but for a finish reason that says that it failed.
+    FailedAnswer,
     /// A web page, text, garbage.
     NotJson,
     #[default]
@@ -57,12 +62,12 @@ pub fn read_error(status: u16, body: &[u8]) -> UpstreamError {
     }
 }
 
-/// The error inside a whole answer with a 2xx status, if it is one: an error object in place of an answer, a failed
-/// response, no JSON where JSON alone can come.
+/// The error inside a whole answer with a 2xx status, if it is one: an error object in place of an answer or of one
+/// of its choices, a failed response, no JSON where JSON alone can come.
 #[must_use]
 pub fn error_in_200(endpoint: Endpoint, body: &[u8]) -> Option<UpstreamError> {
     match serde_json::from_slice::<Glance<'_>>(body) {
-        Ok(glance) if !glance.looks_like_an_error(endpoint) => None,
+        Ok(glance) if !glance.looks_like_an_error(endpoint) => glance.choices.and_then(error_in_choices),
         Err(error) if error.is_data() && endpoint != Endpoint::StreamGenerateContent => None,
         Err(_) if !endpoint.answers_json() => None,
         Ok(_) | Err(_) => Some(read_body(body)).filter(|error| error.form != ErrorForm::OtherJson),
@@ -83,6 +88,7 @@ struct Glance<'a> {
     status: Loose<'a>,
     /// MiniMax's way of saying that a 200 is none.
     base_resp: Option<&'a RawValue>,
+    choices: Option<&'a RawValue>,
     /// `message`, `msg`, `detail` or `errors`.
     has_words: bool,
     /// Anything that an answer consists of.
@@ -99,8 +105,8 @@ enum Field {
     BaseResp,
     #[serde(alias = "msg", alias = "detail", alias = "errors")]
     Message,
+    Choices,
     #[serde(
-        alias = "content",
         alias = "candidates",
         alias = "output",
         alias = "results",
@@ -112,7 +118,7 @@ enum Field {
         alias = "totalTokens",
         alias = "promptFeedback"
     )]
-    Choices,
+    Content,
     #[serde(other)]
     Other,
 }
@@ -142,7 +148,12 @@ impl<'de> Visitor<'de> for GlanceVisitor {
                 Field::Status => glance.status = map.next_value()?,
                 Field::BaseResp => glance.base_resp = Some(map.next_value()?),
                 Field::Message => glance.has_words |= !map.next_value::<Loose<'_>>()?.says_nothing(),
-                Field::Choices => glance.has_answer |= map.next_value::<Loose<'_>>()? != Loose::Null,
+                Field::Choices => {
+                    let choices: &RawValue = map.next_value()?;
+                    glance.has_answer |= choices.get() != "null";
+                    glance.choices = Some(choices);
+                }
+                Field::Content => glance.has_answer |= map.next_value::<Loose<'_>>()? != Loose::Null,
                 Field::Other => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -165,6 +176,37 @@ impl Glance<'_> {
 fn is_refusal(base_resp: &RawValue) -> bool {
     let base = serde_json::from_str::<Value>(base_resp.get()).unwrap_or_default();
     base["status_code"].as_i64().is_some_and(|code| code != 0)
+}
+
+/// One choice that failed is none that a client could use; the others, if there are any, come anew with it.
+fn error_in_choices(choices: &RawValue) -> Option<UpstreamError> {
+    #[derive(Deserialize)]
+    struct Choice<'a> {
+        #[serde(borrow, default)]
+        finish_reason: Loose<'a>,
+        #[serde(borrow, default)]
+        error: Option<&'a RawValue>,
+    }
+    // Whatever else stands there is not for us to judge.
+    let choices: Vec<Choice<'_>> = serde_json::from_str(choices.get()).ok()?;
+    choices.iter().find_map(|choice| {
+        let said = choice.error.and_then(|error| {
+            let error = serde_json::from_str::<Value>(error.get()).ok()?;
+            let is_empty = error.as_object().is_some_and(Map::is_empty);
+            read_value(&json!({"error": error})).filter(|_| !is_empty)
+        });
+        let reason = choice
+            .finish_reason
+            .as_str()
+            .filter(|reason| failed_finish(reason));
+        said.or_else(|| {
+            Some(UpstreamError {
+                form: ErrorForm::FailedAnswer,
+                code: Some(reason?.to_owned()),
+                ..UpstreamError::default()
+            })
+        })
+    })
 }
 
 fn read_body(body: &[u8]) -> UpstreamError {
@@ -191,7 +233,11 @@ pub(super) fn read_value(value: &Value) -> Option<UpstreamError> {
         .get("base_resp")
         .filter(|base| base["status_code"].as_i64().unwrap_or(0) != 0)
     {
-        return Some(error(None, text(&base["status_code"]), text(&base["status_msg"])));
+        return Some(error_in_base_resp(base));
+    }
+    // SiliconFlow: the words and nothing else.
+    if let Value::String(words) = value {
+        return (!words.is_empty()).then(|| error(None, None, Some(words.clone())));
     }
     match &value["error"] {
         Value::Object(_) => return Some(error_object(&value["error"])),
@@ -235,6 +281,26 @@ pub(super) fn read_value(value: &Value) -> Option<UpstreamError> {
     }
     // A failed response that does not say why.
     (value["status"] == "failed").then(|| error(None, None, None))
+}
+
+/// Numbers after <https://platform.minimax.io/docs/api-reference/errorcode>, with the HTTP status 200 beside most.
+fn error_in_base_resp(base: &Value) -> UpstreamError {
+    let status = match base["status_code"].as_i64().unwrap_or_default() {
+        // Wrong parameters; what the content filter strikes in question or answer; invisible characters.
+        2013 | 1026 | 1027 | 1042 => 400,
+        1004 | 2049 => 401,
+        // No balance; a package that is used up.
+        1008 | 2056 => 402,
+        // Requests, tokens, connections, and how fast they grow.
+        1002 | 1039 | 1041 | 2045 => 429,
+        1001 => 504,
+        _ => 500,
+    };
+    UpstreamError {
+        status: Some(status),
+        is_base_resp: true,
+        ..error(None, text(&base["status_code"]), text(&base["status_msg"]))
+    }
 }
 
 fn error_object(object: &Value) -> UpstreamError {
@@ -298,25 +364,36 @@ fn status_of(code: Option<&str>, kind: Option<&str>) -> Option<u16> {
 }
 
 fn status_of_word(word: &str) -> Option<u16> {
-    Some(match word {
-        "invalid_request_error" | "INVALID_ARGUMENT" | "FAILED_PRECONDITION" | "OUT_OF_RANGE" => 400,
-        "authentication_error" | "invalid_authentication_error" | "invalid_api_key" | "UNAUTHENTICATED" => {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "invalid_request_error"
+        | "badrequesterror"
+        | "invalid_argument"
+        | "failed_precondition"
+        | "out_of_range" => 400,
+        "authentication_error" | "invalid_authentication_error" | "invalid_api_key" | "unauthenticated" => {
             401
         }
         "billing_error" => 402,
-        "permission_error" | "permission_denied" | "PERMISSION_DENIED" => 403,
-        "not_found_error" | "model_not_found" | "NOT_FOUND" => 404,
+        "permission_error" | "permission_denied" => 403,
+        "not_found_error" | "model_not_found" | "not_found" => 404,
         "request_too_large" => 413,
-        "rate_limit_error" | "rate_limit_exceeded" | "insufficient_quota" | "RESOURCE_EXHAUSTED" => 429,
+        "rate_limit_error"
+        | "rate_limit_exceeded"
+        | "rate_limit_reached_error"
+        | "insufficient_quota"
+        | "resource_exhausted"
+        | "toomanyrequests"
+        | "requests"
+        | "tokens" => 429,
         "server_error"
         | "api_error"
         | "internal_server_error"
         | "internal_error"
-        | "INTERNAL"
-        | "UNKNOWN" => 500,
-        "server_overloaded" | "service_unavailable" | "UNAVAILABLE" => 503,
-        "timeout_error" | "DEADLINE_EXCEEDED" => 504,
-        "overloaded_error" | "engine_overloaded_error" => 529,
+        | "internal"
+        | "unknown" => 500,
+        "server_overloaded" | "service_unavailable" | "unavailable" => 503,
+        "timeout_error" | "deadline_exceeded" => 504,
+        "overloaded_error" | "overloaded" | "engine_overloaded_error" | "serveroverloaded" => 529,
         _ => return None,
     })
 }

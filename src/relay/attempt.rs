@@ -26,7 +26,6 @@ use super::upstream;
 use crate::actors::lease::Lease;
 use crate::protocol::ErrorAnswer;
 use crate::protocol::headers::{AnswerBody, downstream_headers};
-use crate::protocol::retry_after::retry_after;
 use crate::protocol::stream::{Shape, StreamReader, Usage};
 use crate::protocol::upstream_error::{ErrorForm, UpstreamError, error_in_200, read_error};
 use crate::protocol::upstream_url::BadUrl;
@@ -202,14 +201,9 @@ pub async fn attempt(what: Try<'_>, lease: Lease, told: &mut Told) -> Result<Ser
     match attempt.send().await {
         Ok(response) => attempt.read(response, told).await,
         Err(NotSent::Attempted(outcome)) => Err(attempt.failed(outcome, None)),
-        Err(NotSent::Unfit) => {
-            // The client's body does not go with the channel's override: that says nothing of the upstream.
-            attempt.running.end(&Outcome::Gone);
-            Err(Failure {
-                outcome: Outcome::BadRequest,
-                said: None,
-            })
-        }
+        Err(NotSent::Late(limit)) => Err(attempt.late(Some(limit))),
+        // The client's body does not go with the channel's override: that says nothing of the upstream.
+        Err(NotSent::Unfit) => Err(attempt.failed_unmarked(Outcome::BadRequest)),
     }
 }
 
@@ -217,6 +211,8 @@ pub async fn attempt(what: Try<'_>, lease: Lease, told: &mut Told) -> Result<Ser
 enum NotSent {
     /// The channel could not be asked, or did not answer.
     Attempted(Outcome),
+    /// It did not answer within this limit, or not before the request's deadline.
+    Late(Duration),
     /// The request itself cannot be sent.
     Unfit,
 }
@@ -267,7 +263,7 @@ impl Attempt<'_> {
         match timeout_at(self.within(limit), client.execute(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(classify::of_transport(upstream::transport(&error)).into()),
-            Err(_) => Err(Outcome::Silent.into()),
+            Err(_) => Err(NotSent::Late(limit)),
         }
     }
 
@@ -303,8 +299,8 @@ impl Attempt<'_> {
         }
         let bytes = held.whole();
         let error = read_error(status.as_u16(), &bytes);
-        let wait = retry_after(&headers, Some(&error), SystemTime::now());
-        let outcome = classify::of_error(&error, classify::Place::Status(status.as_u16()), wait);
+        let place = classify::Place::Status(status.as_u16());
+        let outcome = classify::of_answer(&error, place, &headers, SystemTime::now());
         let said = Said {
             status: of_upstream(status, &outcome),
             headers,
@@ -323,8 +319,7 @@ impl Attempt<'_> {
         body: AnswerBody,
         bytes: Bytes,
     ) -> Failure {
-        let wait = retry_after(&headers, Some(error), SystemTime::now());
-        let outcome = classify::of_error(error, classify::Place::InAnswer, wait);
+        let outcome = classify::of_answer(error, classify::Place::InAnswer, &headers, SystemTime::now());
         let said = StatusCode::from_u16(classify::status_of(&outcome))
             .ok()
             .map(|status| Said {
@@ -343,6 +338,22 @@ impl Attempt<'_> {
         self.running.end(&outcome);
         let said = said.map(Box::new);
         Failure { outcome, said }
+    }
+
+    /// Nothing that happened speaks for or against the upstream.
+    fn failed_unmarked(&mut self, outcome: Outcome) -> Failure {
+        self.running.end(&Outcome::Gone);
+        Failure { outcome, said: None }
+    }
+
+    /// Its time is up: `silent` where the upstream's own limit has passed; where it was the request's deadline, which
+    /// others may have used up, the client is told the same, but it is no mark on this upstream.
+    fn late(&mut self, limit: Option<Duration>) -> Failure {
+        let its_own = limit.is_some_and(|limit| self.running.began + limit <= self.what.deadline);
+        match its_own {
+            true => self.failed_on_the_way(Transport::Silent),
+            false => self.failed_unmarked(Outcome::Silent),
+        }
     }
 
     fn failed_on_the_way(&mut self, transport: Transport) -> Failure {
@@ -366,7 +377,7 @@ impl Attempt<'_> {
                 Ok(Some(Ok(chunk))) => held.push(chunk),
                 Ok(Some(Err(transport))) => return Err(self.failed_on_the_way(transport)),
                 Ok(None) => return self.whole(status, headers, body.body, held.whole()),
-                Err(_) => return Err(self.failed_on_the_way(Transport::Silent)),
+                Err(_) => return Err(self.late(Some(self.what.timeouts.total))),
             }
         }
         self.running.first_event();
@@ -405,7 +416,7 @@ impl Attempt<'_> {
             Ok(Some(Ok(chunk))) => chunk,
             Ok(Some(Err(transport))) => return Err(self.failed_on_the_way(transport)),
             Ok(None) => return Err(self.failed_on_the_way(Transport::Cut)),
-            Err(_) => return Err(self.failed_on_the_way(Transport::Silent)),
+            Err(_) => return Err(self.late(Some(limit))),
         };
         self.running.first_event();
         let pace = stream::RawPace::Silence(self.what.timeouts.idle_before_text);
@@ -435,7 +446,7 @@ impl Attempt<'_> {
             .map_or(self.what.deadline, |limit| self.within(limit));
         let opening = match timeout_at(first_token, stream::opening(&mut events, told)).await {
             Ok(opening) => opening,
-            Err(_) => return Err(self.failed_on_the_way(Transport::Silent)),
+            Err(_) => return Err(self.late(timeouts.first_token)),
         };
         match opening {
             Ok(opening) => {

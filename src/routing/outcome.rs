@@ -81,10 +81,13 @@ impl Breakage {
 /// What an upstream lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lack {
-    /// The model, deployment or path, also by region: the next request for it fails in the same way.
+    /// The model or deployment, also by region: the next request for it fails in the same way.
     Model,
+    /// The path, or the model by this path (`/v1/responses` at an upstream that has none): by others the
+    /// model may be well.
+    Path,
     /// State that lives in another account (`invalid_encrypted_content`, unknown
-    /// `previous_response_id`): true of this one request only.
+    /// `previous_response_id`, another's file): true of this one request only.
     State,
 }
 
@@ -129,14 +132,15 @@ impl Outcome {
         }
     }
 
-    /// R2: `busy` and `refused` speak of a key, every other failure of the channel.
+    /// R2: `busy` and `refused` speak of a key, and so does an account that has not the state: another key
+    /// may be of the account that has it. Every other failure is of the channel.
     pub fn excludes(&self) -> Excludes {
         match self {
             Outcome::Ok | Outcome::Gone => Excludes::Nothing,
-            Outcome::Busy { .. } | Outcome::Refused { .. } => Excludes::Key,
+            Outcome::Busy { .. } | Outcome::Refused { .. } | Outcome::NotHere(Lack::State) => Excludes::Key,
             Outcome::Broken(_)
             | Outcome::Silent
-            | Outcome::NotHere(_)
+            | Outcome::NotHere(Lack::Model | Lack::Path)
             | Outcome::TooLong
             | Outcome::Filtered
             | Outcome::BadRequest => Excludes::Channel,
@@ -227,15 +231,9 @@ mod tests {
         }
         check(Outcome::Silent, "silent", Channel, Elsewhere, true, false);
         check(refused, "refused", Key, Elsewhere, false, false);
-        for lack in [Lack::Model, Lack::State] {
-            check(
-                Outcome::NotHere(lack),
-                "not_here",
-                Channel,
-                Elsewhere,
-                false,
-                false,
-            );
+        for (lack, excludes) in [(Lack::Model, Channel), (Lack::Path, Channel), (Lack::State, Key)] {
+            let outcome = Outcome::NotHere(lack);
+            check(outcome, "not_here", excludes, Elsewhere, false, false);
         }
         check(Outcome::TooLong, "too_long", Channel, OtherModel, false, false);
         check(Outcome::Filtered, "filtered", Channel, PassOn, false, false);

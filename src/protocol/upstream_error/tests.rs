@@ -165,6 +165,23 @@ fn retry_info_is_read() {
 }
 
 #[test]
+fn a_failed_finish_is_an_answer_without_an_error_to_pass_on() {
+    let body = r#"{"choices":[{"finish_reason":"insufficient_system_resource"}]}"#;
+    let error = error_in_200(Endpoint::ChatCompletions, body.as_bytes()).expect("a failure");
+    assert_eq!(error.form, ErrorForm::FailedAnswer);
+    assert_eq!(told(&error), "insufficient_system_resource / - / - / ");
+}
+
+#[test]
+fn bare_words_are_an_error() {
+    assert_eq!(
+        told(&read_error(401, br#""Invalid token""#)),
+        "- / - / - / Invalid token"
+    );
+    assert_eq!(read_error(401, br#""""#).form, ErrorForm::OtherJson);
+}
+
+#[test]
 fn a_long_message_is_cut() {
     let body = format!(r#"{{"error":"{}"}}"#, "é".repeat(5000));
     assert_eq!(read_error(500, body.as_bytes()).message.len(), 2048);
@@ -198,7 +215,7 @@ fn an_error_in_a_200_is_found_with_the_status_it_stands_for() {
         (
             Chat,
             r#"{"base_resp":{"status_code":1004,"status_msg":"m"},"choices":null}"#,
-            Some(None),
+            Some(Some(401)),
         ),
         (Chat, r#"{"code":20012,"message":"m","data":null}"#, Some(None)),
         (Chat, r#"{"detail":"m"}"#, Some(None)),
@@ -210,6 +227,22 @@ fn an_error_in_a_200_is_found_with_the_status_it_stands_for() {
         (Chat, "<html>sign in</html>", Some(None)),
         (Chat, "", Some(None)),
         (Chat, r#"{"choices":[{"mess"#, Some(None)),
+        (
+            Chat,
+            r#"{"choices":[{"finish_reason":"network_error"}]}"#,
+            Some(None),
+        ),
+        (
+            Chat,
+            r#"{"choices":[{"finish_reason":"stop"},{"error":{"code":429,"message":"m"}}]}"#,
+            Some(Some(429)),
+        ),
+        (
+            Chat,
+            r#"{"choices":[{"finish_reason":"sensitive","error":{}}]}"#,
+            None,
+        ),
+        (Chat, r#"{"choices":["odd",{"finish_reason":7}]}"#, None),
         (Messages, r#"{"type":"message","content":[]}"#, None),
         (
             Messages,

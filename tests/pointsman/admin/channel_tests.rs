@@ -75,6 +75,26 @@ on_each_database! {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_is_asked_for_what_it_is_made_for() {
+    let stage = Stage::new(Kind::Sqlite).channel("a", works()).await;
+    for (model, path) in [
+        ("dall-e-3", "/v1/images/generations"),
+        ("tts-1", "/v1/audio/speech"),
+        ("whisper-1", "/v1/audio/transcriptions"),
+        ("text-embedding-3-small", "/v1/embeddings"),
+        ("rerank-v3.5", "/v1/rerank"),
+        ("omni-moderation-latest", "/v1/moderations"),
+    ] {
+        stage.upstream("a").forget();
+        let verdict = test(&stage, "a", json!({"model": model})).await;
+        assert_eq!(verdict["ok"], json!(true), "{model}: {verdict}");
+        let received = stage.upstream("a").received();
+        assert_eq!((received.len(), &*received[0].path), (1, path), "{model}");
+        assert_eq!(received[0].model.as_deref(), Some(model), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_way_to_fail_is_told_and_nothing_is_closed() {
     let stage = Stage::new(Kind::Sqlite).channel("a", speaks_all("")).await;
     let url = format!("/api/channels/{}", stage.id("a"));

@@ -12,6 +12,7 @@ mod headers;
 mod heard;
 mod honest_streams;
 mod keep_alive;
+mod look_alikes;
 mod model_lists;
 mod order;
 mod refusals;
