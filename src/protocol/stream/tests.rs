@@ -229,7 +229,7 @@ fn a_hole_in_tool_arguments_is_a_cut() {
     Real "a"
     Malformed
     Real opaque
-    HoleInTool
+    Hole
     Real
     Malformed
     Finished
@@ -263,7 +263,7 @@ fn messages_as_anthropic_sends_them() {
     Real
     Real opaque
     Real opaque
-    HoleInTool
+    Hole
     Real
     Malformed
     Real
@@ -355,7 +355,7 @@ fn responses_as_openai_sends_them() {
     Real opaque
     Real opaque "Hi"
     Real opaque
-    HoleInTool
+    Hole
     Real opaque
     Malformed
     End
