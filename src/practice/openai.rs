@@ -28,13 +28,14 @@ pub fn chat(ask: &Ask<'_>) -> Answer {
     if ask.streams() {
         return Answer::events(chat_events(ask, call.as_ref()));
     }
-    if call.is_none() && !ask.plan.thinking && choices(ask) == 1 {
+    let is_simple = !ask.plan.thinking && ask.plan.finish.is_none();
+    if call.is_none() && is_simple && choices(ask) == 1 {
         return simple_chat(ask);
     }
     let choices: Vec<Value> = (0..choices(ask))
         .map(|index| {
             json!({"index": index, "message": message(ask, call.as_ref()), "logprobs": null,
-                   "finish_reason": finish_reason(call.as_ref())})
+                   "finish_reason": finish_reason(ask, call.as_ref())})
         })
         .collect();
     let id = format!("chatcmpl-{}", ask.id);
@@ -87,8 +88,9 @@ fn choices(ask: &Ask<'_>) -> usize {
     ask.body.n.unwrap_or(1).clamp(1, CHOICES)
 }
 
-fn finish_reason(call: Option<&Call>) -> &'static str {
-    if call.is_some() { "tool_calls" } else { "stop" }
+fn finish_reason<'a>(ask: &'a Ask<'_>, call: Option<&Call>) -> &'a str {
+    let own = if call.is_some() { "tool_calls" } else { "stop" };
+    ask.plan.finish.as_deref().unwrap_or(own)
 }
 
 fn message(ask: &Ask<'_>, call: Option<&Call>) -> Value {
@@ -194,7 +196,7 @@ fn chat_events(ask: &Ask<'_>, call: Option<&Call>) -> Vec<Event> {
         }
     }
     for index in all {
-        let last = chunks.delta(index, json!({}), finish_reason(call).into());
+        let last = chunks.delta(index, json!({}), finish_reason(ask, call).into());
         events.push(Event::new(Part::Finish, last));
     }
     if with_usage {

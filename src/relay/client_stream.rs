@@ -22,8 +22,8 @@ use super::journey::{Found, Journey, Seeking};
 use super::keep_alive::Quiet;
 use super::refusal;
 use super::stream::{Ended, Events, Happening};
-use crate::protocol::{ErrorAnswer, UpstreamError};
 use crate::protocol::stream::{Shape, Started, StreamReader};
+use crate::protocol::{ErrorAnswer, UpstreamError};
 use crate::routing::outcome::{Breakage, Next, Outcome};
 
 /// After an error event the connection closes; before that the event must have left.

@@ -213,10 +213,8 @@ impl Journey {
     fn unserved(&mut self) -> Unserved {
         let Last { word, of_fallback } = std::mem::take(&mut self.last);
         let refusal = self.failover.refusal();
-        let is_known_to_come_back = matches!(
-            refusal,
-            Refusal::Overloaded { .. } | Refusal::RateLimited { .. }
-        );
+        let is_known_to_come_back =
+            matches!(refusal, Refusal::Overloaded { .. } | Refusal::RateLimited { .. });
         let by_router = || Unserved::by_router(refusal, &self.request.model);
         let mut unserved = match (word, of_fallback) {
             (Some((attempts, failure)), _) => Unserved::failed(attempts, failure),

@@ -362,11 +362,7 @@ mod tests {
                 &[START, OPEN, A, B],
                 &["~", "~", "~", "!"],
             ),
-            (
-                &[START, OPEN, A, CLOSE],
-                &[START, OPEN, AB],
-                &["~", "~", "!"],
-            ),
+            (&[START, OPEN, A, CLOSE], &[START, OPEN, AB], &["~", "~", "!"]),
             (
                 &[START, OPEN, A, CLOSE],
                 &[START, OPEN, EMPTY, A, EMPTY, CLOSE, ENDED],

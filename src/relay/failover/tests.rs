@@ -277,11 +277,19 @@ fn a_fallback_that_cannot_take_the_request_is_passed_over() {
     assert_eq!(story.fails(at(3), &Outcome::BadRequest), Step::Pick);
     story.check_asks("m", SoonestDue, true);
     assert!(!story.failover.is_at_fallback());
-    assert_eq!(story.fails(at(1), &Outcome::BadRequest), Step::End, "the asked one's word");
+    assert_eq!(
+        story.fails(at(1), &Outcome::BadRequest),
+        Step::End,
+        "the asked one's word"
+    );
 
     let mut story = Story::of(&["m", "spare", "last"]);
     assert_eq!(story.refused(cooling()), Step::Pick);
-    assert_eq!(story.fails(at(2), &Outcome::Filtered), Step::End, "never routed around");
+    assert_eq!(
+        story.fails(at(2), &Outcome::Filtered),
+        Step::End,
+        "never routed around"
+    );
 }
 
 #[test]

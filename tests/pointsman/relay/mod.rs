@@ -16,4 +16,5 @@ mod order;
 mod refusals;
 mod resume;
 mod sdks;
+mod stream_errors;
 mod streams;
