@@ -290,15 +290,16 @@ impl StreamReader {
             Shape::OtherSse => openai::judge_other(event.name(), data),
             Shape::Raw => return Judged::opaque(),
         };
+        let is_error = matches!(&judged, Ok(judged) if matches!(judged.kind, EventKind::Error(_)));
         let judged = match judged {
+            // Whatever its data look like.
+            _ if event.name() == Some("error") && !is_error => Judged::error(error_in_event(data)),
             Ok(judged) => {
                 if judged.kind == EventKind::Real {
                     self.progress.remember_ids(data);
                 }
                 judged
             }
-            // Whatever its data look like.
-            Err(_) if event.name() == Some("error") => Judged::error(error_in_event(data)),
             Err(Unread::Odd) => Judged::opaque(),
             Err(Unread::Malformed) if self.progress.in_tool => Judged::of(EventKind::Hole),
             Err(Unread::Malformed) => Judged::of(EventKind::Malformed),
@@ -371,11 +372,11 @@ impl StreamReader {
         }
     }
 
-    /// Whether nothing more of the answer is to be waited for. Gemini has no end marker, and where a finish reason
-    /// stands in every chunk, the first one alone does not show it.
+    /// Whether nothing more of the answer is to be waited for. Where a finish reason stands in every chunk, the first
+    /// one alone does not show it.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.is_whole_if_cut() && (self.shape != Shape::GeminiSse || self.progress.spoke_before_finish)
+        self.is_whole_if_cut() && self.progress.spoke_before_finish
     }
 
     /// The end marker that is missing from a finished answer; empty otherwise.

@@ -238,7 +238,7 @@ fn a_hole_in_tool_arguments_is_a_cut() {
         r#"
         {"choices":[{"delta":{"content":"a"}}]}
         {"broken
-        {"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"a"}}]}}]}
+        {"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"name":"f","arguments":"{\"a"}}]}}]}
         {"broken
         {"choices":[{"delta":{},"finish_reason":"tool_calls"}]}
         {"broken
@@ -528,13 +528,18 @@ fn a_finish_is_an_end_unless_the_upstream_goes_on_behind_it() {
     let piece = r#"{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}"#;
     let last = r#"{"candidates":[{"content":{"parts":[{"text":"b"}]},"finishReason":"STOP"}]}"#;
     let empty_last = r#"{"candidates":[{"content":{"parts":[{"text":""}]},"finishReason":"STOP"}]}"#;
+    let chat_both = r#"{"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}"#;
+    let message_open =
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#;
     let message_end = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#;
     for (shape, lines, want) in [
+        (Shape::ChatCompletions, vec![chat_both], (true, false)),
+        (Shape::ChatCompletions, vec![chat_both, chat_both], (false, false)),
         (Shape::ChatCompletions, vec![chat], (false, false)),
         (Shape::ChatCompletions, vec![chat, chat_end], (true, true)),
         (Shape::ChatCompletions, vec![chat, chat_end, usage], (true, true)),
         (Shape::ChatCompletions, vec![chat, chat_end, chat], (false, false)),
-        (Shape::Messages, vec![message_end], (true, true)),
+        (Shape::Messages, vec![message_open, message_end], (true, true)),
         (
             Shape::Responses,
             vec![r#"{"type":"response.output_text.done"}"#],

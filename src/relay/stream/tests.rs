@@ -65,6 +65,8 @@ async fn a_finished_answer_waits_for_its_end_marker_for_a_second_and_not_for_the
     let plain = "{}";
     let with_usage = r#"{"stream_options":{"include_usage":true}}"#;
     let message_end = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#;
+    let message_open =
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#;
     let message_stop = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
     let at_once = Duration::ZERO;
     let idle = Duration::from_secs(3);
@@ -122,7 +124,7 @@ async fn a_finished_answer_waits_for_its_end_marker_for_a_second_and_not_for_the
         (
             Messages,
             plain,
-            vec![message_end],
+            vec![message_open, message_end],
             Then::Hangs,
             message_stop,
             AFTER_FINISH,
