@@ -67,6 +67,8 @@ pub enum Part {
     Finish,
     /// The protocol's end marker.
     End,
+    /// No event at all: bytes between events.
+    Bare,
 }
 
 /// One event of a stream.
@@ -238,7 +240,7 @@ pub struct Ask<'a> {
 impl Ask<'_> {
     /// Whether events are asked for.
     pub fn streams(&self) -> bool {
-        self.body.stream == Some(true)
+        self.body.stream == Some(true) && !self.plan.plain
     }
 
     /// Four bytes make a token.

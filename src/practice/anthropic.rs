@@ -26,7 +26,7 @@ pub fn messages(ask: &Ask<'_>) -> Answer {
     Answer::json(&message(
         ask,
         content.into(),
-        stop_reason(call.as_ref()).into(),
+        stop_reason(ask, call.as_ref()).into(),
         tokens_out(ask),
     ))
 }
@@ -66,8 +66,9 @@ fn tokens_out(ask: &Ask<'_>) -> usize {
     ask.tokens_out() + if thinks(ask) { THOUGHT.len() } else { 0 }
 }
 
-fn stop_reason(call: Option<&Call>) -> &'static str {
-    if call.is_some() { "tool_use" } else { "end_turn" }
+fn stop_reason<'a>(ask: &'a Ask<'_>, call: Option<&Call>) -> &'a str {
+    let own = if call.is_some() { "tool_use" } else { "end_turn" };
+    ask.plan.finish.as_deref().unwrap_or(own)
 }
 
 fn tool_use(ask: &Ask<'_>, call: &Call, input: Value) -> Value {
@@ -159,7 +160,7 @@ fn events(ask: &Ask<'_>, call: Option<&Call>) -> Vec<Event> {
     }
     events.push(stop(index));
     let ended = json!({
-        "delta": {"stop_reason": stop_reason(call), "stop_sequence": null},
+        "delta": {"stop_reason": stop_reason(ask, call), "stop_sequence": null},
         "usage": {"input_tokens": ask.tokens_in(), "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0,
             "output_tokens": tokens_out(ask)},
     });

@@ -20,7 +20,9 @@ The answer
   gap_ms=N               pause between two stream events
   size=BYTES             the answer's text, image or sound is so long
   thinking               thinks before it answers
-  finish=REASON          a chat completion ends with this finish reason
+  finish=WORD            another finish reason than the usual (chat completions, messages, Gemini)
+  finish_each            every content event bears the finish reason (Gemini)
+  plain                  one body, though a stream is asked
   echo                   the answer's text is JSON of the method, path, query, headers and body received
   header=NAME:VALUE      adds a header to the answer (repeatable)
   gzip, zstd             compresses though nobody asked
@@ -40,6 +42,9 @@ Refusals, each in the words of the protocol (or of a provider, see `as`)
                          foreign_state
   error_in_200           the refusal (a server error by default) comes under HTTP 200
   error_event            the refusal is the stream's first event
+  error_after=N          the refusal is an event behind N content events, and the stream ends with it
+  error_form=FORM        the form of that event: own (the protocol's), unnamed (own without its name),
+                         openai, bare (own, no `data:`), chunk (OpenRouter's, with a finish reason)
   first=N:FAULT          only the first N requests for this full model name get FAULT (a status or
                          any other fault: first=1:429, first=2:reset, first=1:429=3)
   flap=SECONDS           503 for so long since the first request for this full model name
@@ -52,7 +57,9 @@ Silence and breaks
   cut=N                  the connection dies after N content events; a plain answer in its middle
   stall=N                silent after N content events, the connection stays open
   malformed=N            content event N is broken JSON, the rest is good
+  malformed_frame=N      framing event N (a role, a block's border) is broken JSON
   no_end                 complete, but for the stream's end marker
+  open_end               the same, and the connection stays open
   no_finish              ends cleanly without finish reason and end marker
   garbage                200 with bytes that are no JSON
   huge=BYTES             200 with a JSON string so long
@@ -148,6 +155,24 @@ pub enum ErrorPlace {
     Body,
     /// As the first event of a stream.
     FirstEvent,
+    /// As an event behind so many content events.
+    After(u64),
+}
+
+/// How an error looks in the midst of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ErrorForm {
+    /// As the protocol has it.
+    #[default]
+    Own,
+    /// The same without the event's name.
+    Unnamed,
+    /// OpenAI's, whatever the protocol.
+    OpenAi,
+    /// JSON that is no event.
+    Bare,
+    /// A chunk with a finish reason, as OpenRouter sends it.
+    Chunk,
 }
 
 /// How a stream (or a plain body) breaks.
@@ -159,6 +184,8 @@ pub enum Break {
     Stall(u64),
     /// No end marker.
     NoEnd,
+    /// No end marker, and the connection stays open.
+    OpenEnd,
     /// No finish reason and no end marker.
     NoFinish,
 }
@@ -198,8 +225,12 @@ pub struct Plan {
     pub size: Option<u64>,
     /// Thinks before it answers.
     pub thinking: bool,
-    /// How a chat completion ends, if not as usual.
+    /// Ends for this reason.
     pub finish: Option<String>,
+    /// Says so with every piece.
+    pub finish_each: bool,
+    /// In one body, though a stream is asked.
+    pub plain: bool,
     /// The text is what was received.
     pub echo: bool,
     /// Headers added to the answer.
@@ -214,6 +245,8 @@ pub struct Plan {
     pub look_alike: Option<LookAlike>,
     /// The error hides in a 200.
     pub error_place: Option<ErrorPlace>,
+    /// And how it looks in the midst of a stream.
+    pub error_form: ErrorForm,
     /// No key is refused.
     pub require_key: bool,
     /// Keys that end so are refused.
@@ -234,6 +267,8 @@ pub struct Plan {
     pub breaks: Option<Break>,
     /// This content event is broken JSON (counted from 1).
     pub malformed: Option<u64>,
+    /// This framing event is (counted from 1).
+    pub malformed_frame: Option<u64>,
 }
 
 impl Default for Plan {
@@ -246,6 +281,8 @@ impl Default for Plan {
             size: None,
             thinking: false,
             finish: None,
+            finish_each: false,
+            plain: false,
             echo: false,
             headers: Vec::new(),
             coding: None,
@@ -253,6 +290,7 @@ impl Default for Plan {
             retry_after: None,
             look_alike: None,
             error_place: None,
+            error_form: ErrorForm::Own,
             require_key: false,
             dead_keys: Vec::new(),
             state_of: None,
@@ -263,6 +301,7 @@ impl Default for Plan {
             instead: None,
             breaks: None,
             malformed: None,
+            malformed_frame: None,
         }
     }
 }
@@ -319,6 +358,8 @@ impl Plan {
             "size" => self.size = Some(argument.number(0, SIZE_LIMIT)?),
             "thinking" => self.thinking = argument.none(true)?,
             "finish" => self.finish = Some(argument.text()?),
+            "finish_each" => self.finish_each = argument.none(true)?,
+            "plain" => self.plain = argument.none(true)?,
             "echo" => self.echo = argument.none(true)?,
             "header" => self.headers.push(argument.header()?),
             "gzip" => self.coding = argument.none(Some(Coding::Gzip))?,
@@ -372,6 +413,8 @@ impl Plan {
             "state_of" => self.state_of = Some(argument.text()?),
             "error_in_200" => self.error_place = argument.none(Some(ErrorPlace::Body))?,
             "error_event" => self.error_place = argument.none(Some(ErrorPlace::FirstEvent))?,
+            "error_after" => self.error_place = Some(ErrorPlace::After(argument.number(1, u64::MAX)?)),
+            "error_form" => self.error_form = argument.error_form()?,
             "first" => self.first = Some(argument.first()?),
             "flap" => self.flap = Some(argument.seconds()?),
             _ => return Ok(false),
@@ -393,6 +436,8 @@ impl Plan {
             "cut" => self.breaks = Some(Break::Cut(count()?)),
             "stall" => self.breaks = Some(Break::Stall(count()?)),
             "malformed" => self.malformed = Some(argument.number(1, u64::MAX)?),
+            "malformed_frame" => self.malformed_frame = Some(argument.number(1, u64::MAX)?),
+            "open_end" => self.breaks = argument.none(Some(Break::OpenEnd))?,
             "no_end" => self.breaks = argument.none(Some(Break::NoEnd))?,
             "no_finish" => self.breaks = argument.none(Some(Break::NoFinish))?,
             _ => return Ok(false),
@@ -483,6 +528,17 @@ impl Argument<'_> {
         Ok((count, fault.to_owned()))
     }
 
+    fn error_form(&self) -> Result<ErrorForm, BadFault> {
+        Ok(match self.text()?.as_str() {
+            "own" => ErrorForm::Own,
+            "unnamed" => ErrorForm::Unnamed,
+            "openai" => ErrorForm::OpenAi,
+            "bare" => ErrorForm::Bare,
+            "chunk" => ErrorForm::Chunk,
+            _ => return Err(self.bad("unknown form")),
+        })
+    }
+
     fn look_alike(&self) -> Result<Option<LookAlike>, BadFault> {
         Ok(Some(match self.text()?.as_str() {
             "openai" | "anthropic" | "gemini" => return Ok(None),
@@ -560,6 +616,18 @@ mod tests {
         check("error_event", |plan| {
             plan.error_place = Some(ErrorPlace::FirstEvent)
         });
+        check("error_after=4,error_form=bare", |plan| {
+            plan.error_place = Some(ErrorPlace::After(4));
+            plan.error_form = ErrorForm::Bare;
+        });
+        check("plain,finish=length,finish_each", |plan| {
+            plan.finish = Some("length".into());
+            (plan.plain, plan.finish_each) = (true, true);
+        });
+        check("open_end,malformed_frame=2", |plan| {
+            plan.breaks = Some(Break::OpenEnd);
+            plan.malformed_frame = Some(2);
+        });
     }
 
     #[test]
@@ -577,6 +645,7 @@ mod tests {
             ("chunk=0", "chunk=0", "number out of range"),
             ("reset=1", "reset=1", "takes no argument"),
             ("as=acme", "as=acme", "unknown provider"),
+            ("error_form=acme", "error_form=acme", "unknown form"),
             ("header=no", "header=no", "needs NAME:VALUE"),
             ("header=a b:c", "header=a b:c", "is no header"),
             ("first=1", "first=1", "needs N:FAULT"),

@@ -13,6 +13,7 @@ const SIGNATURE: &str = "cHJhY3RpY2U=";
 pub fn act(ask: &Ask<'_>, action: &str) -> Option<Answer> {
     Some(match action {
         "generateContent" => Answer::json(&whole(ask)),
+        "streamGenerateContent" if ask.plan.plain => Answer::json(&whole(ask)),
         "streamGenerateContent" => Answer::Stream {
             framing: framing(ask.query),
             events: events(ask),
@@ -90,6 +91,10 @@ fn usage(ask: &Ask<'_>, tokens_out: usize) -> Value {
     usage
 }
 
+fn finish_reason<'a>(ask: &'a Ask<'_>) -> &'a str {
+    ask.plan.finish.as_deref().unwrap_or("STOP")
+}
+
 fn chunk(ask: &Ask<'_>, parts: Value, finish: Option<&str>, tokens_out: usize) -> Value {
     let mut candidate = json!({"content": {"parts": parts, "role": "model"}});
     if let Some(finish) = finish {
@@ -115,13 +120,14 @@ fn whole(ask: &Ask<'_>) -> Value {
         Some(call) => function_call(&call),
         None => json!({"text": &*ask.text}),
     });
-    chunk(ask, parts.into(), Some("STOP"), ask.tokens_out())
+    chunk(ask, parts.into(), Some(finish_reason(ask)), ask.tokens_out())
 }
 
 fn events(ask: &Ask<'_>) -> Vec<Event> {
     let mut events = Vec::new();
+    let finish = ask.plan.finish_each.then(|| finish_reason(ask));
     let mut push_texts = |part: Value, pieces: &[&str]| {
-        let template = Template::new(&chunk(ask, json!([part]), None, 1));
+        let template = Template::new(&chunk(ask, json!([part]), finish, 1));
         events.extend(
             pieces
                 .iter()
@@ -138,7 +144,12 @@ fn events(ask: &Ask<'_>) -> Vec<Event> {
         }
         None => push_texts(json!({"text": HOLE}), &ask.pieces()),
     }
-    let last = chunk(ask, json!([{"text": ""}]), Some("STOP"), ask.tokens_out());
+    let last = chunk(
+        ask,
+        json!([{"text": ""}]),
+        Some(finish_reason(ask)),
+        ask.tokens_out(),
+    );
     events.push(Event::new(Part::Finish, last));
     events
 }

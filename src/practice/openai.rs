@@ -28,8 +28,8 @@ pub fn chat(ask: &Ask<'_>) -> Answer {
     if ask.streams() {
         return Answer::events(chat_events(ask, call.as_ref()));
     }
-    let is_simple = call.is_none() && !ask.plan.thinking && ask.plan.finish.is_none();
-    if is_simple && choices(ask) == 1 {
+    let is_simple = !ask.plan.thinking && ask.plan.finish.is_none();
+    if call.is_none() && is_simple && choices(ask) == 1 {
         return simple_chat(ask);
     }
     let choices: Vec<Value> = (0..choices(ask))
@@ -89,8 +89,8 @@ fn choices(ask: &Ask<'_>) -> usize {
 }
 
 fn finish_reason<'a>(ask: &'a Ask<'_>, call: Option<&Call>) -> &'a str {
-    let usual = if call.is_some() { "tool_calls" } else { "stop" };
-    ask.plan.finish.as_deref().unwrap_or(usual)
+    let own = if call.is_some() { "tool_calls" } else { "stop" };
+    ask.plan.finish.as_deref().unwrap_or(own)
 }
 
 fn message(ask: &Ask<'_>, call: Option<&Call>) -> Value {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Event, Framing, Part};
-use super::faults::{Coding, ErrorPlace, Instead, Plan, RetryAfter};
+use super::faults::{Coding, ErrorForm, ErrorPlace, Instead, Plan, RetryAfter};
 use super::gemini;
 use super::heard::Heard;
 use super::log::InFlight;
@@ -111,7 +111,7 @@ pub async fn refuse_as_ordered(
     }
     let answer = Answer::Stream {
         framing: framing(heard),
-        events: vec![error_event(heard, &worded.body)],
+        events: vec![formed(heard, plan, &worded.body, 0)],
     };
     let unbroken = Plan {
         breaks: None,
@@ -119,6 +119,45 @@ pub async fn refuse_as_ordered(
         ..plan.clone()
     };
     send(heard, &unbroken, in_flight, StatusCode::OK, answer).await
+}
+
+/// The answer's first content events, and the refusal in place of the rest.
+pub fn broken_by_error(heard: &Heard, plan: &Plan, answer: Answer, after: u64, worded: &Worded) -> Answer {
+    let Answer::Stream { framing, mut events } = answer else {
+        return answer;
+    };
+    let mut contents = 0;
+    let behind = |event: &Event| {
+        contents += u64::from(event.part == Part::Content);
+        contents >= after || event.part == Part::Finish
+    };
+    let last = events.iter().position(behind).map_or(events.len(), |at| at + 1);
+    events.truncate(last);
+    if events.last().is_some_and(|event| event.part == Part::Finish) {
+        // An answer shorter than the order says is broken all the same, before its end.
+        events.pop();
+    }
+    events.push(formed(heard, plan, &worded.body, events.len()));
+    Answer::Stream { framing, events }
+}
+
+/// The error event in the form that is ordered; `number`: its own, from 0.
+fn formed(heard: &Heard, plan: &Plan, body: &Value, number: usize) -> Event {
+    match plan.error_form {
+        ErrorForm::Own => error_event(heard, body, number),
+        ErrorForm::Unnamed => Event::new(Part::Frame, error_event(heard, body, number).data),
+        ErrorForm::OpenAi => Event::new(Part::Frame, body),
+        ErrorForm::Bare => Event::new(Part::Bare, body),
+        ErrorForm::Chunk => {
+            let mut chunk = body.clone();
+            chunk["id"] = format!("gen-{}", heard.id).into();
+            chunk["object"] = "chat.completion.chunk".into();
+            let delta = json!({"role": "assistant", "content": ""});
+            chunk["choices"] = json!([{"index": 0, "delta": delta, "finish_reason": "error",
+                "native_finish_reason": "error"}]);
+            Event::new(Part::Frame, chunk)
+        }
+    }
 }
 
 fn framing(heard: &Heard) -> Framing {
@@ -129,7 +168,7 @@ fn framing(heard: &Heard) -> Framing {
     }
 }
 
-fn error_event(heard: &Heard, body: &Value) -> Event {
+fn error_event(heard: &Heard, body: &Value, number: usize) -> Event {
     match (heard.voice, &heard.address.place) {
         (Voice::Anthropic, _) => Event::named(Part::Frame, "error", body),
         (Voice::OpenAi, Place::Responses) => {
@@ -137,7 +176,7 @@ fn error_event(heard: &Heard, body: &Value) -> Event {
             let field = |name: &str| error.get(name).cloned().unwrap_or(Value::Null);
             let data = json!({
                 "type": "error", "code": field("code"), "message": field("message"), "param": field("param"),
-                "sequence_number": 0});
+                "sequence_number": number});
             Event::named(Part::Frame, "error", data)
         }
         _ => Event::new(Part::Frame, body),

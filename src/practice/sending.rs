@@ -143,7 +143,9 @@ pub fn plain_steps(plan: &Plan, body: &Bytes) -> VecDeque<Step> {
     match plan.breaks {
         Some(Break::Cut(_)) => steps.extend([Step::send(half()), Step::Wait(FLUSH), Step::Die(Ended::Cut)]),
         Some(Break::Stall(_)) => steps.extend([Step::send(half()), Step::Hang]),
-        Some(Break::NoEnd | Break::NoFinish) | None => steps.push_back(Step::send(body.clone())),
+        Some(Break::NoEnd | Break::OpenEnd | Break::NoFinish) | None => {
+            steps.push_back(Step::send(body.clone()));
+        }
     }
     steps
 }
@@ -155,7 +157,7 @@ pub fn stream_steps(plan: &Plan, framing: Framing, events: Vec<Event>) -> VecDeq
         steps.push_back(Step::Wait(plan.slow_first_token));
     }
     let mut frames = Frames { framing, first: true };
-    let mut contents = 0;
+    let (mut contents, mut borders) = (0, 0);
     if breaks_after(plan, contents) {
         // Frames that come before any content are sent all the same, as by a real upstream.
         for event in events.into_iter().take_while(|event| event.part == Part::Frame) {
@@ -175,10 +177,15 @@ pub fn stream_steps(plan: &Plan, framing: Framing, events: Vec<Event>) -> VecDeq
         }
         let content = event.part == Part::Content;
         contents += u64::from(content);
+        borders += u64::from(event.part == Part::Frame);
         if !plan.gap.is_zero() && !frames.first {
             steps.push_back(Step::Wait(plan.gap));
         }
-        let malformed = content && plan.malformed == Some(contents);
+        let malformed = match event.part {
+            Part::Content => plan.malformed == Some(contents),
+            Part::Frame => plan.malformed_frame == Some(borders),
+            Part::Finish | Part::End | Part::Bare => false,
+        };
         steps.push_back(Step::Send {
             bytes: frames.frame(&event, malformed),
             content,
@@ -187,6 +194,10 @@ pub fn stream_steps(plan: &Plan, framing: Framing, events: Vec<Event>) -> VecDeq
             break_off(plan, &mut steps);
             return steps;
         }
+    }
+    if plan.breaks == Some(Break::OpenEnd) {
+        steps.push_back(Step::Hang);
+        return steps;
     }
     if framing == Framing::JsonArray && plan.breaks != Some(Break::NoEnd) {
         steps.push_back(Step::send(if frames.first { &b"[]"[..] } else { &b"\n]\n"[..] }));
@@ -207,7 +218,7 @@ fn break_off(plan: &Plan, steps: &mut VecDeque<Step>) {
 
 fn left_out(plan: &Plan, part: Part) -> bool {
     match plan.breaks {
-        Some(Break::NoEnd) => part == Part::End,
+        Some(Break::NoEnd | Break::OpenEnd) => part == Part::End,
         Some(Break::NoFinish) => matches!(part, Part::Finish | Part::End),
         Some(Break::Cut(_) | Break::Stall(_)) | None => false,
     }
@@ -222,6 +233,9 @@ impl Frames {
     fn frame(&mut self, event: &Event, malformed: bool) -> Bytes {
         let first = std::mem::replace(&mut self.first, false);
         let data = if malformed { half(&event.data) } else { &event.data };
+        if event.part == Part::Bare {
+            return Bytes::from([data, "\n\n"].concat());
+        }
         Bytes::from(match (self.framing, event.name) {
             (Framing::Sse, None) => ["data: ", data, "\n\n"].concat(),
             (Framing::Sse, Some(name)) => ["event: ", name, "\ndata: ", data, "\n\n"].concat(),

@@ -16,14 +16,14 @@ use serde_json::{Value, json};
 
 use super::answer::{self, Answer, Ask, Body};
 use super::connection::{Connection, die};
-use super::faults::{Instead, Plan, Refusal, faults_of};
+use super::faults::{ErrorForm, ErrorPlace, Instead, Plan, Refusal, faults_of};
 use super::heard::{
     Heard, arrival, as_json, asked_model, echo, hear, missing, read_body, read_fields, streams, unread_words,
 };
 use super::log::{Ended, InFlight, Log};
 use super::place::Place;
 use super::refusals::{self, Voice, Worded};
-use super::reply::{Reply, bad_request, instead, refuse, refuse_as_ordered, send, whole};
+use super::reply::{Reply, bad_request, broken_by_error, instead, refuse, refuse_as_ordered, send, whole};
 use super::{anthropic, gemini, media, openai, responses};
 
 /// Longer than a relay's pool keeps an idle connection, so that it is the relay that closes.
@@ -185,9 +185,10 @@ impl Order<'_> {
             Some(other) => return instead(heard, plan, in_flight, other).await,
             None => {}
         }
-        if let Some(refusal) = refusal(plan) {
+        let streams = streams(&heard.address.place, self.body);
+        let comes_later = streams && matches!(plan.error_place, Some(ErrorPlace::After(_)));
+        if let Some(refusal) = refusal(plan).filter(|_| !comes_later) {
             let worded = self.word(refusal);
-            let streams = streams(&heard.address.place, self.body);
             return refuse_as_ordered(heard, plan, in_flight, &worded, streams).await;
         }
         if let Some(why) = self.unread.clone().or_else(|| missing(heard, self.model)) {
@@ -213,6 +214,12 @@ impl Order<'_> {
         let Some(answer) = answer(&ask, heard, self.request) else {
             return refuse(heard, in_flight, &self.word(Refusal::Status(404))).await;
         };
+        let answer = match plan.error_place {
+            Some(ErrorPlace::After(contents)) => {
+                broken_by_error(heard, plan, answer, contents, &self.word_in_stream())
+            }
+            _ => answer,
+        };
         if heard.head {
             // Of the body of an answer to HEAD the connection never asks.
             in_flight.end(Ended::Answered);
@@ -225,9 +232,22 @@ impl Order<'_> {
     }
 
     fn word(&self, refusal: Refusal) -> Worded {
+        self.word_in(self.heard.voice, refusal)
+    }
+
+    /// In the midst of a stream; by default a server error.
+    fn word_in_stream(&self) -> Worded {
+        let voice = match self.plan.error_form {
+            ErrorForm::OpenAi | ErrorForm::Chunk => Voice::OpenAi,
+            ErrorForm::Own | ErrorForm::Unnamed | ErrorForm::Bare => self.heard.voice,
+        };
+        self.word_in(voice, refusal(self.plan).unwrap_or(Refusal::Status(500)))
+    }
+
+    fn word_in(&self, voice: Voice, refusal: Refusal) -> Worded {
         let heard = self.heard;
         refusals::word(
-            heard.voice,
+            voice,
             refusal,
             self.plan,
             self.name(),

@@ -432,6 +432,26 @@ async fn a_stream_breaks_where_it_is_ordered_to() {
     assert_eq!((chat_text(&text).as_str(), clean), ("word1 word3", true));
     let (text, clean) = read_all(stand.chat_stream("m~no_end").await).await;
     assert!(clean && text.contains("\"stop\"") && !text.contains("[DONE]"));
+    for (form, wanted) in [
+        ("own", "data: {\"error\":"),
+        ("bare", "\n\n{\"error\":"),
+        ("chunk", "\"finish_reason\":\"error\""),
+    ] {
+        let model = format!("m~error_after=3,error_form={form}");
+        let (text, clean) = read_all(stand.chat_stream(&model).await).await;
+        assert!(
+            clean && text.contains(wanted) && !text.contains("[DONE]"),
+            "{text}"
+        );
+        assert_eq!(chat_text(&text), words(3), "{form}");
+    }
+    let (text, clean) = read_all(stand.chat_stream("m~finish=network_error").await).await;
+    assert!(clean && text.contains("\"network_error\"") && text.contains("[DONE]"));
+    let (text, clean) = read_all(stand.chat_stream("m~malformed_frame=1").await).await;
+    assert_eq!((chat_text(&text), clean), (words(20), true));
+    assert!(serde_json::from_str::<Value>(data(&text)[0]).is_err(), "{text}");
+    let whole = read_json(stand.chat_stream("m~plain,tokens=3").await).await;
+    assert_eq!(whole["choices"][0]["message"]["content"], words(3));
     let (text, clean) = read_all(stand.chat_stream("m~no_finish").await).await;
     assert!(clean && !text.contains("\"stop\"") && !text.contains("[DONE]"));
     let log = stand.practice.log();

@@ -15,7 +15,11 @@ pub(super) fn judge<'a>(
 ) -> Result<Judged<'a>, Unread> {
     let event: Event<'a> = parse(data)?;
     let kind = event.kind.as_str().or(name).unwrap_or_default();
-    let is_first_block = event.index.count().unwrap_or(0) == 0;
+    let index = event.index.count().unwrap_or(0);
+    let is_first_block = index == 0;
+    if progress.lost && builds_on_what_is_lost(progress, kind, index) {
+        return Ok(Judged::of(EventKind::Hole));
+    }
     match kind {
         "ping" => Ok(Judged::of(EventKind::Prelude)),
         "message_start" => {
@@ -24,6 +28,7 @@ pub(super) fn judge<'a>(
             Ok(Judged::of(EventKind::Prelude))
         }
         "content_block_start" => {
+            progress.open_block = Some(index);
             let block = event.content_block.unwrap_or_default();
             let block_kind = block.kind.as_str().unwrap_or_default();
             // tool_use, server_tool_use, mcp_tool_use
@@ -37,6 +42,7 @@ pub(super) fn judge<'a>(
             Ok(real(delta.text, !is_text || !is_first_block, is_text))
         }
         "content_block_stop" => {
+            progress.open_block = None;
             progress.in_tool = false;
             Ok(Judged::of(EventKind::Real).at(Border::Closes))
         }
@@ -58,6 +64,15 @@ pub(super) fn judge<'a>(
             Some(error) => Judged::error(Some(error)),
             None => Judged::opaque(),
         }),
+    }
+}
+
+/// A dropped event began the message or block that this one is a part of: no client could place it.
+fn builds_on_what_is_lost(progress: &Progress, kind: &str, index: u64) -> bool {
+    match kind {
+        "content_block_start" | "message_delta" => progress.seen == 0,
+        "content_block_delta" | "content_block_stop" => progress.open_block != Some(index),
+        _ => false,
     }
 }
 

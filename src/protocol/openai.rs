@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use memchr::memmem;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::json::Loose;
 use super::stream::{EventKind, Judged, Progress, Unread, Usage, parse};
-use super::upstream_error::error_in_event;
+use super::upstream_error::{ErrorForm, UpstreamError, error_in_event};
 
 pub(super) fn judge<'a>(progress: &mut Progress, data: &'a [u8]) -> Result<Judged<'a>, Unread> {
     let chunk: Chunk<'a> = parse(data)?;
@@ -25,6 +26,13 @@ pub(super) fn judge<'a>(progress: &mut Progress, data: &'a [u8]) -> Result<Judge
             None => Judged::of(EventKind::Prelude),
         });
     };
+    if let Some(failure) = choices.failure {
+        return Ok(Judged::error(Some(broken_off(&failure))));
+    }
+    if choices.tool && !progress.in_tool && progress.lost && memmem::find(data, b"\"name\"").is_none() {
+        // What began the call, with its name, is lost.
+        return Ok(Judged::of(EventKind::Hole));
+    }
     progress.seen |= choices.seen;
     progress.finished |= choices.finished;
     progress.in_tool = (progress.in_tool || choices.tool) && choices.finished == 0;
@@ -41,6 +49,16 @@ pub(super) fn judge<'a>(progress: &mut Progress, data: &'a [u8]) -> Result<Judge
         opaque,
         ..Judged::of(kind)
     })
+}
+
+fn broken_off(reason: &str) -> UpstreamError {
+    UpstreamError {
+        form: ErrorForm::Error,
+        status: Some(500),
+        code: Some("upstream_failed".to_owned()),
+        message: format!("the upstream broke off its answer: {reason}"),
+        ..UpstreamError::default()
+    }
 }
 
 /// Events of images, transcripts and the like: only an error is known.
@@ -122,6 +140,8 @@ struct Choices<'a> {
     says_something: bool,
     opaque: bool,
     tool: bool,
+    /// A finish reason that says so; see [`failed_finish`].
+    failure: Option<Cow<'a, str>>,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Choices<'a> {
@@ -161,6 +181,8 @@ impl<'de> Visitor<'de> for ChoicesVisitor {
             choices.opaque |= delta.other || content == Loose::Tree;
             choices.tool |= delta.tool;
             choices.text = content.text().filter(|text| !text.is_empty());
+            let failure = choice.finish_reason.text();
+            choices.failure = failure.filter(|reason| failed_finish(reason)).or(choices.failure);
         }
         Ok(choices)
     }

@@ -10,6 +10,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use http::StatusCode;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
@@ -124,8 +125,8 @@ pub enum EventKind {
     Error(Box<UpstreamError>),
     /// No JSON: dropped, and the rest goes on.
     Malformed,
-    /// No JSON in the midst of tool arguments: a cut.
-    HoleInTool,
+    /// No JSON where others build on it, in the midst of tool arguments or where a block or message begins: a cut.
+    Hole,
 }
 
 impl<'a> Judged<'a> {
@@ -206,6 +207,14 @@ pub(super) struct Progress {
     pub ended: bool,
     /// Between the first and the last piece of a tool's arguments.
     pub in_tool: bool,
+    /// Messages: the block that is open.
+    pub open_block: Option<u64>,
+    /// An event was dropped because it is no JSON: it may have begun something.
+    pub lost: bool,
+    /// A part of the answer came before any finish.
+    spoke_before_finish: bool,
+    /// A part of the answer came behind a finish, so that a finish of this upstream's is no end.
+    spoke_behind_finish: bool,
     pub usage: Usage,
     /// Responses: the first event's `response`, and the number of the next event.
     pub response: Option<String>,
@@ -271,6 +280,8 @@ impl StreamReader {
         if data == b"[DONE]" {
             return self.judge_done();
         }
+        let was_finished = self.completion() != Completion::Cut;
+        let next_sequence = self.progress.next_sequence;
         let judged = match self.shape {
             Shape::ChatCompletions | Shape::Completions => openai::judge(&mut self.progress, data),
             Shape::Responses => responses::judge(&mut self.progress, event.name(), data),
@@ -279,7 +290,10 @@ impl StreamReader {
             Shape::OtherSse => openai::judge_other(event.name(), data),
             Shape::Raw => return Judged::opaque(),
         };
-        match judged {
+        let is_error = matches!(&judged, Ok(judged) if matches!(judged.kind, EventKind::Error(_)));
+        let judged = match judged {
+            // Whatever its data look like.
+            _ if event.name() == Some("error") && !is_error => Judged::error(error_in_event(data)),
             Ok(judged) => {
                 if judged.kind == EventKind::Real {
                     self.progress.remember_ids(data);
@@ -287,9 +301,23 @@ impl StreamReader {
                 judged
             }
             Err(Unread::Odd) => Judged::opaque(),
-            Err(Unread::Malformed) if self.progress.in_tool => Judged::of(EventKind::HoleInTool),
+            Err(Unread::Malformed) if self.progress.in_tool => Judged::of(EventKind::Hole),
             Err(Unread::Malformed) => Judged::of(EventKind::Malformed),
+        };
+        match judged.kind {
+            EventKind::Real => self.progress_of_part(&judged, was_finished),
+            EventKind::Malformed => self.progress.lost = true,
+            // The client does not get it, so its number is free.
+            EventKind::Error(_) => self.progress.next_sequence = next_sequence,
+            _ => {}
         }
+        judged
+    }
+
+    fn progress_of_part(&mut self, judged: &Judged<'_>, was_finished: bool) {
+        let says_something = judged.opaque || judged.text.is_some();
+        self.progress.spoke_behind_finish |= was_finished && says_something;
+        self.progress.spoke_before_finish |= self.completion() == Completion::Cut;
     }
 
     fn judge_done(&mut self) -> Judged<'static> {
@@ -333,6 +361,24 @@ impl StreamReader {
         }
     }
 
+    /// Whether the answer is whole even if its stream breaks off now: a finish is an end, unless this upstream has gone
+    /// on behind one (some put a finish reason into every chunk).
+    #[must_use]
+    pub fn is_whole_if_cut(&self) -> bool {
+        match self.shape {
+            // Nothing in it tells its end.
+            Shape::OtherSse | Shape::Raw => false,
+            _ => self.completion() != Completion::Cut && !self.progress.spoke_behind_finish,
+        }
+    }
+
+    /// Whether nothing more of the answer is to be waited for. Where a finish reason stands in every chunk, the first
+    /// one alone does not show it.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.is_whole_if_cut() && self.progress.spoke_before_finish
+    }
+
     /// The end marker that is missing from a finished answer; empty otherwise.
     #[must_use]
     pub fn missing_end(&self) -> Bytes {
@@ -366,23 +412,58 @@ impl StreamReader {
         }
     }
 
-    /// An upstream's own error, as it answered it instead of a stream, as this stream's last event. `None`: it is not
-    /// of a form that this protocol's clients could read there.
+    /// An upstream's own error, as it answered it instead of a stream or in its midst, as this stream's last event.
+    /// `None`: it is not of a form that this protocol's clients could read there.
     #[must_use]
     pub fn foreign_error_event(&self, body: &[u8]) -> Option<Bytes> {
-        let body: Value = serde_json::from_slice(body).ok()?;
-        body.get("error").filter(|error| error.is_object())?;
-        match self.shape {
-            Shape::ChatCompletions | Shape::Completions | Shape::OtherSse => {
-                Some(sse(None, body.to_string().as_bytes()))
-            }
-            Shape::Messages if body.get("type").is_some_and(|kind| kind == "error") => {
-                Some(sse(Some("error"), body.to_string().as_bytes()))
-            }
-            // The SDK knows an error by `error` as the first key.
-            Shape::GeminiSse => Some(sse(None, json!({"error": body["error"]}).to_string().as_bytes())),
-            Shape::Messages | Shape::Responses | Shape::Raw => None,
+        let mut body: Value = serde_json::from_slice(body).ok()?;
+        if self.shape == Shape::Responses {
+            return self.failed_response(body);
         }
+        let error = body.get_mut("error").filter(|error| error.is_object())?.take();
+        match self.shape {
+            // Nothing beside it: OpenRouter's has choices with a finish reason.
+            Shape::ChatCompletions | Shape::Completions | Shape::OtherSse => {
+                Some(sse(None, json!({"error": error}).to_string().as_bytes()))
+            }
+            Shape::Messages if body["type"] == "error" && error["type"].is_string() => {
+                let data = json!({"type": "error", "error": error});
+                Some(sse(Some("error"), data.to_string().as_bytes()))
+            }
+            // The SDK knows an error by `error` as the first key, and compares its code with numbers.
+            Shape::GeminiSse if error["code"].is_u64() && error["status"].is_string() => {
+                Some(sse(None, json!({"error": error}).to_string().as_bytes()))
+            }
+            Shape::Messages | Shape::GeminiSse | Shape::Responses | Shape::Raw => None,
+        }
+    }
+
+    /// An upstream's error that came in the midst of its stream, as this stream's last event; `status` is what it
+    /// stands for. `None`: it has no words.
+    #[must_use]
+    pub fn upstream_error_event(
+        &self,
+        error: &UpstreamError,
+        data: &[u8],
+        status: StatusCode,
+    ) -> Option<Bytes> {
+        let as_it_is = self.foreign_error_event(data);
+        as_it_is.or_else(|| {
+            let message = Some(&error.message).filter(|message| !message.is_empty())?;
+            let code = error.code.as_ref().or(error.kind.as_ref());
+            let code = code.map_or("upstream_failed", String::as_str).to_owned();
+            Some(self.error_event(&ErrorAnswer::new(status, code, message)))
+        })
+    }
+
+    /// A failed response under the number that is next for this client.
+    fn failed_response(&self, mut event: Value) -> Option<Bytes> {
+        let is_one = event["type"] == "response.failed" && event["response"].is_object();
+        if !is_one {
+            return None;
+        }
+        event["sequence_number"] = self.progress.next_sequence.into();
+        Some(sse(Some("response.failed"), event.to_string().as_bytes()))
     }
 }
 

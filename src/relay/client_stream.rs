@@ -1,5 +1,6 @@
 //! The one stream that a client gets, whoever serves it: attempts go on behind keep-alives, a stream that breaks off
-//! is taken up by another, and what cannot be brought to its end is never passed off as whole.
+//! is taken up by another, and what cannot be brought to its end is never passed off as whole: its last event is then
+//! an error in the client's own protocol, whatever form the upstream's had.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,8 +22,8 @@ use super::journey::{Found, Journey, Seeking};
 use super::keep_alive::Quiet;
 use super::refusal;
 use super::stream::{Ended, Events, Happening};
-use crate::protocol::ErrorAnswer;
 use crate::protocol::stream::{Shape, Started, StreamReader};
+use crate::protocol::{ErrorAnswer, UpstreamError};
 use crate::routing::outcome::{Breakage, Next, Outcome};
 
 /// After an error event the connection closes; before that the event must have left.
@@ -30,6 +31,7 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// The answer while attempts still go on: a status, and a first keep-alive.
 pub fn still_seeking(seeking: Seeking, shape: Shape, keep_alive: Duration) -> Answer {
+    seeking.wants_events();
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -98,6 +100,23 @@ struct Passing {
 
 /// The error event for a stream that nobody takes up.
 struct BrokeOff(Bytes);
+
+/// An upstream's error in the midst of its stream, in whatever form.
+struct Said {
+    error: Box<UpstreamError>,
+    data: Bytes,
+}
+
+impl Said {
+    /// In the client's protocol; what the upstream says of our account is not for the client.
+    fn as_event(&self, reader: &StreamReader, outcome: &Outcome) -> Option<Bytes> {
+        if matches!(outcome, Outcome::Refused { .. }) {
+            return None;
+        }
+        let status = StatusCode::from_u16(classify::status_of(outcome)).ok()?;
+        reader.upstream_error_event(&self.error, &self.data, status)
+    }
+}
 
 impl ClientStream {
     fn body(self) -> Body {
@@ -175,9 +194,9 @@ impl ClientStream {
         };
         match (found, broke_off) {
             (Found::Served(_, Served::Stream(begun)), _) => self.begin(journey, begun),
-            // An answer in one piece cannot stand in a stream that has begun.
-            (Found::Served(..), Some(BrokeOff(words))) => self.give_up(words),
-            (Found::Served(..), None) => {
+            // Such an answer is not looked for once a stream has begun, as it cannot stand in it.
+            (Found::Served(_, Served::Answer(_)), Some(BrokeOff(words))) => self.give_up(words),
+            (Found::Served(_, Served::Answer(_)), None) => {
                 let error = refusal::of_attempt(&Outcome::Broken(Breakage::Garbage));
                 self.close(journey.reader().error_event(&error));
             }
@@ -199,11 +218,9 @@ impl ClientStream {
             }
             Happening::Nothing => self.keep_alive(),
             Happening::Differs => self.differs(),
-            Happening::Error { error, raw, .. } => {
+            Happening::Error { error, data } => {
                 let outcome = classify::of_error(&error, Place::InAnswer, error.retry_delay);
-                // What the upstream says of our account is not for the client.
-                let words = Some(raw).filter(|_| !matches!(outcome, Outcome::Refused { .. }));
-                self.broke_off(&outcome, words);
+                self.broke_off(&outcome, Some(Said { error, data }));
             }
             Happening::Failed(transport) => self.broke_off(&classify::of_transport(transport), None),
         }
@@ -225,8 +242,8 @@ impl ClientStream {
         }
     }
 
-    /// What speaks now has ended before its end. `words`: the upstream's own event for it.
-    fn broke_off(&mut self, outcome: &Outcome, words: Option<Bytes>) {
+    /// What speaks now has ended before its end. `said`: the upstream's own words for it.
+    fn broke_off(&mut self, outcome: &Outcome, said: Option<Said>) {
         let State::Passing(passing) = std::mem::replace(&mut self.state, State::Over) else {
             return;
         };
@@ -238,6 +255,7 @@ impl ClientStream {
         let place = running.place();
         running.counted(events.usage());
         running.end(outcome);
+        let words = said.and_then(|said| said.as_event(clients_reader(&journey, events.reader()), outcome));
         let words =
             words.unwrap_or_else(|| last_words(&journey, events.reader(), &refusal::of_attempt(outcome)));
         // What the request itself is to blame for would meet it everywhere.
@@ -294,5 +312,9 @@ impl ClientStream {
 
 /// The error event goes on with the stream that the client knows.
 fn last_words(journey: &Journey, reader: &StreamReader, error: &ErrorAnswer) -> Bytes {
-    journey.told.first().unwrap_or(reader).error_event(error)
+    clients_reader(journey, reader).error_event(error)
+}
+
+fn clients_reader<'a>(journey: &'a Journey, reader: &'a StreamReader) -> &'a StreamReader {
+    journey.told.first().unwrap_or(reader)
 }

@@ -5,7 +5,7 @@
 //! 1. the asked model at keys and channels that this request has not tried, at once: through all tiers and groups,
 //!    past what cools;
 //! 2. the asked model again where it failed as `busy` or `broken`, after a rest, if that channel does not cool;
-//! 3. the fallback models in their order, each as in 1 and 2;
+//! 3. the fallback models in their order, each as in 1 and 2; one that cannot take the request is passed over;
 //! 4. the asked model once more, whatever there is: a channel that is found out about, full, barred for a moment or
 //!    resting is waited for, and of those that cool by a guess the one soonest due is tried.
 //!
@@ -168,6 +168,11 @@ impl Failover {
         &self.wanted.models[self.at]
     }
 
+    /// Whether that is a fallback.
+    pub fn is_at_fallback(&self) -> bool {
+        self.at > 0
+    }
+
     /// Attempts so far.
     pub fn attempts(&self) -> u32 {
         self.attempts
@@ -212,6 +217,11 @@ impl Failover {
             Next::Elsewhere if course.counted <= retries => self.enter(self.stage, now),
             Next::Elsewhere | Next::OtherModel => {
                 course.is_over = true;
+                self.next_model(now)
+            }
+            // A fallback that cannot take the request is as good as none; a policy is not routed around.
+            Next::PassOn if self.at > 0 && *outcome == Outcome::BadRequest => {
+                self.course_mut().is_over = true;
                 self.next_model(now)
             }
             Next::Done | Next::PassOn | Next::Stop => Step::End,
@@ -265,13 +275,17 @@ impl Failover {
                 tried.channel_until(place.channel, due);
             }
         }
-        for course in self.courses.iter_mut().skip(self.at + 1) {
+        let at = self.at;
+        let others = self.courses.iter_mut().enumerate();
+        for (index, course) in others.filter(|(index, _)| *index != at) {
             match (outcome, place.key) {
-                // A dead key is dead for every model.
+                // A dead key is dead for every model, also for the asked one when its turn comes again.
                 (Outcome::Refused { .. }, Some(key)) => course.tried.key(key),
                 (Outcome::Refused { .. }, None) => course.tried.channel(place.channel),
                 // Another model may well work there, but any other channel goes before.
-                (Outcome::Broken(_) | Outcome::Silent, _) => course.tried.channel_until(place.channel, now),
+                (Outcome::Broken(_) | Outcome::Silent, _) if index > at => {
+                    course.tried.channel_until(place.channel, now);
+                }
                 _ => {}
             }
         }

@@ -2,12 +2,16 @@
 //!
 //! It owns what it needs, so it can go on inside the answer's body, behind a keep-alive or a stream that broke off.
 
+use std::cell::Cell;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
 use futures::future::{FutureExt, LocalBoxFuture};
+use log::info;
 
 use super::Relay;
 use super::affinity;
@@ -25,7 +29,7 @@ use crate::actors::lease::Lease;
 use crate::protocol::ErrorAnswer;
 use crate::protocol::stream::StreamReader;
 use crate::routing::ids::ModelName;
-use crate::routing::outcome::Outcome;
+use crate::routing::outcome::{Breakage, Outcome};
 use crate::routing::refusal::Refusal;
 use crate::routing::rows::ModelSpec;
 
@@ -34,7 +38,9 @@ pub struct Journey {
     relay: Relay,
     request: Request,
     failover: Failover,
-    last: Option<(Attempts, Failure)>,
+    last: Last,
+    /// Only a stream of events can still be of use: the client's has begun.
+    wants_events: Rc<Cell<bool>>,
     pub told: Told,
     trail: Rc<Trail>,
     began: Instant,
@@ -46,8 +52,35 @@ pub enum Found {
     Nothing(Unserved),
 }
 
+/// What attempts left to tell of, if none answers.
+#[derive(Default)]
+struct Last {
+    /// R4's last upstream's word.
+    word: Option<(Attempts, Failure)>,
+    /// What a fallback alone is to blame for: nobody has asked for that model, so it hides no other word.
+    of_fallback: Option<(Attempts, Failure)>,
+}
+
 /// The attempts under way, which bring their journey back.
-pub type Seeking = LocalBoxFuture<'static, (Journey, Found)>;
+pub struct Seeking {
+    attempts: LocalBoxFuture<'static, (Journey, Found)>,
+    wants_events: Rc<Cell<bool>>,
+}
+
+impl Seeking {
+    /// From now on the client has a stream that has begun: an answer in one piece cannot stand in it.
+    pub fn wants_events(&self) {
+        self.wants_events.set(true);
+    }
+}
+
+impl Future for Seeking {
+    type Output = (Journey, Found);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.attempts.as_mut().poll(cx)
+    }
+}
 
 impl Journey {
     /// `began`: when the request came.
@@ -55,7 +88,8 @@ impl Journey {
         Journey {
             failover: failover(&relay, &request),
             told: Told::new(request.shape(), &request.asked),
-            last: None,
+            last: Last::default(),
+            wants_events: Rc::default(),
             relay,
             request,
             trail,
@@ -69,11 +103,15 @@ impl Journey {
 
     /// Attempts until one answers or nothing is left to try.
     pub fn seek(mut self) -> Seeking {
-        async move {
+        let wants_events = Rc::clone(&self.wants_events);
+        let attempts = async move {
             let found = self.attempts().await;
             (self, found)
+        };
+        Seeking {
+            attempts: attempts.boxed_local(),
+            wants_events,
         }
-        .boxed_local()
     }
 
     /// An attempt failed behind its beginning. Whether there may be another: then [`Journey::seek`] makes it.
@@ -118,20 +156,38 @@ impl Journey {
                 timeouts: self.timeouts(&lease, &model),
                 deadline: self.failover.deadline().into(),
             };
-            let failure = match attempt(what, lease, &mut self.told).await {
+            let (place, failure) = match attempt(what, lease, &mut self.told).await {
+                Ok(Served::Answer(_)) if self.client_has_a_stream() => self.in_one_piece(place),
                 Ok(served) => {
                     self.remember(place, &served);
                     return Found::Served(attempts, served);
                 }
-                Err(failure) => failure,
+                Err(failure) => (place, failure),
             };
+            let of_fallback = self.failover.is_at_fallback();
             let step = self.failed(place, &failure.outcome);
-            self.last = Some((attempts, failure));
+            match of_fallback && is_fallbacks_own(&failure.outcome) {
+                true => self.last.of_fallback = Some((attempts, failure)),
+                false => self.last.word = Some((attempts, failure)),
+            }
             match step {
                 Step::Pick => {}
                 Step::End => return Found::Nothing(self.unserved()),
             }
         }
+    }
+
+    fn client_has_a_stream(&self) -> bool {
+        self.wants_events.get() || self.told.first().is_some()
+    }
+
+    /// A good answer, but no stream of events: others are asked, and this one, which would say it in one piece again,
+    /// as little as after a probe that failed.
+    fn in_one_piece(&self, place: Place) -> (Place, Failure) {
+        let request_id = self.request.head.caller.request_id.as_str();
+        info!(request_id, channel:% = place.channel; "an answer in one piece cannot go on with a stream, others are asked");
+        let outcome = Outcome::Broken(Breakage::Garbage);
+        (Place { probe: true, ..place }, Failure { outcome, said: None })
     }
 
     /// A later request that builds on this answer goes where it is kept.
@@ -155,10 +211,34 @@ impl Journey {
     }
 
     fn unserved(&mut self) -> Unserved {
-        match self.last.take() {
-            Some((attempts, failure)) => Unserved::failed(attempts, failure),
-            None => Unserved::by_router(self.failover.refusal(), &self.request.model),
+        let Last { word, of_fallback } = std::mem::take(&mut self.last);
+        let refusal = self.failover.refusal();
+        let is_known_to_come_back =
+            matches!(refusal, Refusal::Overloaded { .. } | Refusal::RateLimited { .. });
+        let by_router = || Unserved::by_router(refusal, &self.request.model);
+        let mut unserved = match (word, of_fallback) {
+            (Some((attempts, failure)), _) => Unserved::failed(attempts, failure),
+            (None, Some((attempts, _))) if is_known_to_come_back => Unserved {
+                attempts: Some(attempts),
+                ..by_router()
+            },
+            (None, Some((attempts, failure))) => Unserved::failed(attempts, failure),
+            (None, None) => by_router(),
+        };
+        if let Some(attempts) = &mut unserved.attempts {
+            attempts.count = self.failover.attempts();
         }
+        unserved
+    }
+}
+
+/// Of a fallback's failures, those that say nothing about the model that was asked for.
+fn is_fallbacks_own(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Refused { .. } | Outcome::NotHere(_) | Outcome::TooLong | Outcome::BadRequest => true,
+        // It is down as the asked one is, or a policy forbids the answer.
+        Outcome::Busy { .. } | Outcome::Broken(_) | Outcome::Silent | Outcome::Filtered => false,
+        Outcome::Ok | Outcome::Gone => false,
     }
 }
 

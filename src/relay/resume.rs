@@ -18,12 +18,19 @@ const MAX_KEPT_BYTES: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Told {
     text: Kept,
-    /// A block of Anthropic's is open at the client.
-    block_is_open: bool,
+    block: Block,
     /// The reader of the stream that the client first saw; `None` while that one is still the one that speaks.
     first: Option<StreamReader>,
     /// Bytes of the text that the stream now speaking has repeated; `None`: it speaks to the client.
     repeated: Option<usize>,
+}
+
+/// How the last block of Anthropic's stands at the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Block {
+    None,
+    Open,
+    Closed,
 }
 
 #[derive(Debug)]
@@ -54,7 +61,7 @@ impl Told {
                 true => Kept::Text(String::new()),
                 false => Kept::Gone,
             },
-            block_is_open: false,
+            block: Block::None,
             first: None,
             repeated: None,
         }
@@ -103,8 +110,8 @@ impl Told {
     fn keep(&mut self, text: Option<&str>, judged: &Judged<'_>) {
         match judged.border {
             Border::None => {}
-            Border::Opens => self.block_is_open = true,
-            Border::Closes => self.block_is_open = false,
+            Border::Opens => self.block = Block::Open,
+            Border::Closes => self.block = Block::Closed,
         }
         let Kept::Text(kept) = &mut self.text else { return };
         let text = text.unwrap_or_default();
@@ -124,6 +131,10 @@ impl Told {
             _ if judged.kind == EventKind::Prelude => Passage::Swallowed,
             // It cannot be opened a second time, so its text cannot be split.
             (Some(text), Border::Opens) if rest.len() < text.len() => Passage::Differs,
+            // Nor can a closed block be added to.
+            (Some(text), Border::None) if self.block == Block::Closed && rest.len() < text.len() => {
+                Passage::Differs
+            }
             (Some(text), _) if rest.starts_with(text) => {
                 let left = rest.len() - text.len();
                 self.repeated = Some(repeated + text.len());
@@ -139,13 +150,19 @@ impl Told {
                 None => Passage::Differs,
             },
             (None, Border::Opens) if !judged.opaque => Passage::Swallowed,
-            (None, Border::Opens) if self.block_is_open => Passage::Differs,
-            (None, Border::Closes) if rest.is_empty() && !self.block_is_open => Passage::Swallowed,
+            (None, Border::Opens) if self.block == Block::Open => Passage::Differs,
+            (None, Border::Closes) if rest.is_empty() && self.block != Block::Open => Passage::Swallowed,
+            // An empty piece of text, wherever it stands.
+            (None, Border::None) if says_nothing_new(judged) && !is_finished => Passage::Swallowed,
             (None, _) if judged.kind == EventKind::UsageOnly && !rest.is_empty() => Passage::Swallowed,
             (None, _) if rest.is_empty() => Passage::Adopted(None),
             (None, _) => Passage::Differs,
         }
     }
+}
+
+fn says_nothing_new(judged: &Judged<'_>) -> bool {
+    judged.kind == EventKind::Real && !judged.opaque
 }
 
 #[cfg(test)]
@@ -298,6 +315,10 @@ mod tests {
             r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":""}}"#;
         const A: &str =
             r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}"#;
+        const AB: &str =
+            r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"ab"}}"#;
+        const EMPTY: &str =
+            r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":""}}"#;
         const B: &str =
             r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"b"}}"#;
         const CLOSE: &str = r#"{"type":"content_block_stop","index":0}"#;
@@ -334,6 +355,18 @@ mod tests {
                 &[START, OPEN, A],
                 &[START, OPEN, A, CLOSE, TOOL],
                 &["~", "~", "~", CLOSE, TOOL],
+            ),
+            // What is closed cannot be added to.
+            (
+                &[START, OPEN, A, CLOSE],
+                &[START, OPEN, A, B],
+                &["~", "~", "~", "!"],
+            ),
+            (&[START, OPEN, A, CLOSE], &[START, OPEN, AB], &["~", "~", "!"]),
+            (
+                &[START, OPEN, A, CLOSE],
+                &[START, OPEN, EMPTY, A, EMPTY, CLOSE, ENDED],
+                &["~", "~", "~", "~", "~", "~", ENDED],
             ),
             (&[START, OPEN], &[START, THINK], &["~", "!"]),
             (&[START, OPEN, A], &[START, OPEN, CLOSE], &["~", "~", "!"]),

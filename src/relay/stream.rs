@@ -23,6 +23,9 @@ use crate::routing::outcome::Outcome;
 
 /// How long an upstream may take to end its body behind the end marker, for its connection to be used again.
 const TAIL: Duration = Duration::from_secs(1);
+/// How long an upstream whose answer is finished may keep its end marker, and its client, waiting: those that have one
+/// send it with the finish or within milliseconds of it, and a second is not yet felt as a stall.
+const AFTER_FINISH: Duration = Duration::from_secs(1);
 /// What is held back before the first real event.
 const MAX_OPENING_BYTES: usize = 1024 * 1024;
 
@@ -52,10 +55,14 @@ pub struct Events {
     shape: Shape,
     pace: Pace,
     usage_chunk: UsageChunk,
+    /// The client has asked for the usage, which comes behind the finish.
+    wants_usage: bool,
     has_text: bool,
     /// Since when the upstream has been waited for; kept when the wait is interrupted.
     waits_since: Option<Instant>,
-    /// The upstream's body has ended.
+    /// The same since the answer was finished, whatever else came meanwhile that is no part of it.
+    waits_for_end_since: Option<Instant>,
+    /// The upstream's body has ended, or nothing more is expected of it.
     is_over: bool,
 }
 
@@ -71,7 +78,6 @@ pub enum Happening {
     End(Bytes),
     Error {
         error: Box<UpstreamError>,
-        raw: Bytes,
         data: Bytes,
     },
     Failed(Transport),
@@ -96,8 +102,10 @@ impl Events {
             shape,
             pace,
             usage_chunk,
+            wants_usage: asked.include_usage,
             has_text: false,
             waits_since: None,
+            waits_for_end_since: None,
             is_over: false,
         }
     }
@@ -145,10 +153,14 @@ impl Events {
         } else {
             self.pace.before_text
         };
-        let silent_at = *self.waits_since.get_or_insert_with(Instant::now) + silence;
-        let until = due.map_or(silent_at, |due| due.min(silent_at));
+        let mut given_up_at = *self.waits_since.get_or_insert_with(Instant::now) + silence;
+        if self.has_all_but_the_end() {
+            let since = self.waits_for_end_since.get_or_insert_with(Instant::now);
+            given_up_at = given_up_at.min(*since + AFTER_FINISH);
+        }
+        let until = due.map_or(given_up_at, |due| due.min(given_up_at));
         let Ok(chunk) = timeout_at(until, self.upstream.next()).await else {
-            return Some(match until < silent_at {
+            return Some(match until < given_up_at {
                 true => Happening::Nothing,
                 false => self.broken_off(Transport::Silent),
             });
@@ -170,17 +182,24 @@ impl Events {
         }
     }
 
+    fn has_all_but_the_end(&self) -> bool {
+        let lacks_usage = self.wants_usage && self.reader.usage() == Usage::default();
+        self.reader.is_settled() && !lacks_usage
+    }
+
     /// `None`: the frame is dropped.
     fn judge(&mut self, frame: &Frame, told: &mut Told) -> Option<Happening> {
         let judged = self.reader.judge(frame);
         self.has_text |= judged.speaks;
+        if matches!(judged.kind, EventKind::Real | EventKind::UsageOnly) {
+            self.waits_for_end_since = None;
+        }
         let event = match frame {
             Frame::Event(event) => event,
             Frame::Comment(raw) | Frame::Blank(raw) => {
                 return Some(match judged.kind {
                     EventKind::Error(error) => Happening::Error {
                         error,
-                        raw: raw.clone(),
                         data: raw.clone(),
                     },
                     _ => Happening::Aside(raw.clone()),
@@ -205,11 +224,10 @@ impl Events {
             EventKind::End => Some(Happening::End(event.closed())),
             EventKind::Error(error) => Some(Happening::Error {
                 error,
-                raw: event.closed(),
                 data: Bytes::copy_from_slice(event.data()),
             }),
             EventKind::Malformed => None,
-            EventKind::HoleInTool => Some(Happening::Failed(Transport::Cut)),
+            EventKind::Hole => Some(Happening::Failed(Transport::Cut)),
         }
     }
 
@@ -222,11 +240,11 @@ impl Events {
     }
 
     /// A finished answer is one, however its connection ended.
-    fn broken_off(&self, transport: Transport) -> Happening {
-        match (self.shape, self.at_the_end()) {
-            // It has no end by which it could be known.
-            (Shape::OtherSse, _) | (_, Happening::Failed(_)) => Happening::Failed(transport),
-            (_, end) => end,
+    fn broken_off(&mut self, transport: Transport) -> Happening {
+        self.is_over = true;
+        match self.reader.is_whole_if_cut() {
+            true => self.at_the_end(),
+            false => Happening::Failed(transport),
         }
     }
 
@@ -354,3 +372,6 @@ impl Raw {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -153,6 +153,25 @@ fn chat_completions_as_others_send_them() {
             "Error(500 m)",
         ),
         (r#"{"error":"m"}"#, "Error(0 m)"),
+        // What others call a finish.
+        (
+            r#"{"choices":[{"delta":{"content":""},"finish_reason":"error"}]}"#,
+            "Error(500 the upstream broke off its answer: error)",
+        ),
+        (
+            r#"{"choices":[{"delta":{},"finish_reason":"network_error"}]}"#,
+            "Error(500 the upstream broke off its answer: network_error)",
+        ),
+        (
+            r#"{"choices":[{"delta":{},"finish_reason":"insufficient_system_resource"}]}"#,
+            "Error(500 the upstream broke off its answer: insufficient_system_resource)",
+        ),
+        (
+            r#"{"choices":[{"delta":{},"finish_reason":"sensitive"}]}"#,
+            "Real",
+        ),
+        ("error|{}", "Error(0 )"),
+        ("error|Internal Server Error", "Error(0 )"),
         (r#"{"object":"error","message":"m","code":400}"#, "Error(400 m)"),
         (r#"error|{"message":"m","code":429}"#, "Error(429 m)"),
     ] {
@@ -219,7 +238,7 @@ fn a_hole_in_tool_arguments_is_a_cut() {
         r#"
         {"choices":[{"delta":{"content":"a"}}]}
         {"broken
-        {"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"a"}}]}}]}
+        {"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"name":"f","arguments":"{\"a"}}]}}]}
         {"broken
         {"choices":[{"delta":{},"finish_reason":"tool_calls"}]}
         {"broken
@@ -229,11 +248,70 @@ fn a_hole_in_tool_arguments_is_a_cut() {
     Real "a"
     Malformed
     Real opaque
-    HoleInTool
+    Hole
     Real
     Malformed
     Finished
     "#);
+}
+
+#[test]
+fn a_call_whose_beginning_is_lost_is_a_cut() {
+    let begins = r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"t","function":{"name":"f","arguments":""}}]}}]}"#;
+    let goes_on = r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]}}]}"#;
+    let text = r#"{"choices":[{"delta":{"content":"a"}}]}"#;
+    for (lines, want) in [
+        (vec!["{broken", goes_on], "Malformed\nHole\nCut"),
+        (
+            vec!["{broken", begins, goes_on],
+            "Malformed\nReal opaque\nReal opaque\nCut",
+        ),
+        (vec!["{broken", text], "Malformed\nReal \"a\"\nCut"),
+        // A server that names nothing, and lost nothing.
+        (vec![goes_on], "Real opaque\nCut"),
+    ] {
+        assert_eq!(
+            judge(Shape::ChatCompletions, &lines.join("\n")),
+            want,
+            "{lines:?}"
+        );
+    }
+}
+
+#[test]
+fn a_message_or_block_whose_beginning_is_lost_is_a_cut() {
+    let start = r#"{"type":"message_start","message":{}}"#;
+    let open = r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#;
+    let delta = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}"#;
+    let close = r#"{"type":"content_block_stop","index":0}"#;
+    let next =
+        r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{"}}"#;
+    let end = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#;
+    let lost = "{broken";
+    for (lines, want) in [
+        (vec![lost, open], "Malformed\nHole\nCut"),
+        (vec![lost, end], "Malformed\nHole\nCut"),
+        (vec![start, lost, delta], "Prelude\nMalformed\nHole\nCut"),
+        (vec![start, lost, close], "Prelude\nMalformed\nHole\nCut"),
+        (
+            vec![start, open, delta, close, lost, next],
+            "Prelude\nReal\nReal \"a\"\nReal\nMalformed\nHole\nCut",
+        ),
+        // A piece is lost, nothing that others build on.
+        (
+            vec![start, open, lost, delta, close, end],
+            "Prelude\nReal\nMalformed\nReal \"a\"\nReal\nReal\nFinished",
+        ),
+        // Its end is lost: clients go by the next beginning.
+        (
+            vec![start, open, delta, lost, end],
+            "Prelude\nReal\nReal \"a\"\nMalformed\nReal\nFinished",
+        ),
+        // A server that begins nothing, and lost nothing.
+        (vec![delta, end], "Real \"a\"\nReal\nFinished"),
+    ] {
+        assert_eq!(judge(Shape::Messages, &lines.join("\n")), want, "{lines:?}");
+    }
 }
 
 #[test]
@@ -263,7 +341,7 @@ fn messages_as_anthropic_sends_them() {
     Real
     Real opaque
     Real opaque
-    HoleInTool
+    Hole
     Real
     Malformed
     Real
@@ -355,7 +433,7 @@ fn responses_as_openai_sends_them() {
     Real opaque
     Real opaque "Hi"
     Real opaque
-    HoleInTool
+    Hole
     Real opaque
     Malformed
     End
@@ -438,6 +516,49 @@ fn gemini_as_google_sends_it() {
         ("[DONE]", "Prelude\nCut"),
     ] {
         assert_eq!(judge(Shape::GeminiSse, data), want, "{data}");
+    }
+}
+
+/// Whether the answer is whole if it breaks off now, and whether nothing more is to be waited for.
+#[test]
+fn a_finish_is_an_end_unless_the_upstream_goes_on_behind_it() {
+    let chat = r#"{"choices":[{"delta":{"content":"a"}}]}"#;
+    let chat_end = r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
+    let usage = r#"{"choices":[],"usage":{"prompt_tokens":1}}"#;
+    let piece = r#"{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}"#;
+    let last = r#"{"candidates":[{"content":{"parts":[{"text":"b"}]},"finishReason":"STOP"}]}"#;
+    let empty_last = r#"{"candidates":[{"content":{"parts":[{"text":""}]},"finishReason":"STOP"}]}"#;
+    let chat_both = r#"{"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}"#;
+    let message_open =
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#;
+    let message_end = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#;
+    for (shape, lines, want) in [
+        (Shape::ChatCompletions, vec![chat_both], (true, false)),
+        (Shape::ChatCompletions, vec![chat_both, chat_both], (false, false)),
+        (Shape::ChatCompletions, vec![chat], (false, false)),
+        (Shape::ChatCompletions, vec![chat, chat_end], (true, true)),
+        (Shape::ChatCompletions, vec![chat, chat_end, usage], (true, true)),
+        (Shape::ChatCompletions, vec![chat, chat_end, chat], (false, false)),
+        (Shape::Messages, vec![message_open, message_end], (true, true)),
+        (
+            Shape::Responses,
+            vec![r#"{"type":"response.output_text.done"}"#],
+            (false, false),
+        ),
+        (Shape::GeminiSse, vec![piece, last], (true, true)),
+        (
+            Shape::GeminiSse,
+            vec![piece, empty_last, empty_last],
+            (true, true),
+        ),
+        // It may put a finish reason into every chunk: that shows with the second.
+        (Shape::GeminiSse, vec![last], (true, false)),
+        (Shape::GeminiSse, vec![last, last], (false, false)),
+        (Shape::OtherSse, vec![r#"{"type":"x"}"#], (false, false)),
+    ] {
+        let mut reader = StreamReader::new(shape, &asked("{}"));
+        judge_with(&mut reader, &lines.join("\n"));
+        assert_eq!((reader.is_whole_if_cut(), reader.is_settled()), want, "{lines:?}");
     }
 }
 
@@ -541,6 +662,68 @@ fn our_error_is_the_last_event_of_the_very_stream() {
             "another relay reads {shape:?} as an error"
         );
     }
+}
+
+#[test]
+fn an_upstreams_error_in_the_midst_comes_in_the_clients_protocol() {
+    let openai = r#"{"error":{"message":"m","type":"server_error","param":null,"code":"c"}}"#;
+    let chunk = r#"{"id":"gen","error":{"message":"m","code":502},"choices":[{"delta":{"content":""},"finish_reason":"error"}]}"#;
+    let anthropic = r#"{"type":"error","error":{"type":"overloaded_error","message":"m"},"request_id":"r"}"#;
+    let gemini = r#"{"error":{"code":503,"message":"m","status":"UNAVAILABLE"}}"#;
+    let responses = r#"{"type":"error","code":"c","message":"m","param":null,"sequence_number":7}"#;
+    let failed = r#"{"type":"response.failed","sequence_number":7,"response":{"id":"r","status":"failed","error":{"code":"c","message":"m"}}}"#;
+    let words = r#"{"detail":"m"}"#;
+    let ours = |shape, code: &str| {
+        let code = code.to_owned();
+        let error = ErrorAnswer::new(StatusCode::BAD_GATEWAY, code, "m");
+        let bytes = StreamReader::new(shape, &asked("{}")).error_event(&error);
+        String::from_utf8(bytes.to_vec()).unwrap()
+    };
+    for (shape, data, want) in [
+        (Shape::ChatCompletions, openai, format!("data: {openai}\n\n")),
+        (
+            Shape::ChatCompletions,
+            chunk,
+            "data: {\"error\":{\"message\":\"m\",\"code\":502}}\n\n".into(),
+        ),
+        (
+            Shape::ChatCompletions,
+            anthropic,
+            "data: {\"error\":{\"type\":\"overloaded_error\",\"message\":\"m\"}}\n\n".into(),
+        ),
+        (Shape::ChatCompletions, words, ours(Shape::ChatCompletions, "upstream_failed")),
+        (
+            Shape::Messages,
+            anthropic,
+            "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"m\"}}\n\n".into(),
+        ),
+        (Shape::Messages, openai, ours(Shape::Messages, "c")),
+        (Shape::Messages, chunk, ours(Shape::Messages, "502")),
+        (Shape::GeminiSse, gemini, format!("data: {gemini}\n\n")),
+        (Shape::GeminiSse, openai, ours(Shape::GeminiSse, "c")),
+        (Shape::Responses, responses, ours(Shape::Responses, "c")),
+        (Shape::Responses, openai, ours(Shape::Responses, "c")),
+        (
+            Shape::Responses,
+            failed,
+            format!("event: response.failed\ndata: {}\n\n", failed.replace(":7", ":0")),
+        ),
+    ] {
+        let mut reader = StreamReader::new(shape, &asked("{}"));
+        let frame = &events(data)[0];
+        let EventKind::Error(error) = reader.judge(frame).kind else {
+            panic!("{shape:?}: {data}")
+        };
+        let event = reader.upstream_error_event(&error, data.as_bytes(), StatusCode::BAD_GATEWAY);
+        let event = String::from_utf8(event.expect("words").to_vec()).unwrap();
+        assert_eq!(event, want, "{shape:?}: {data}");
+    }
+    let wordless = UpstreamError::default();
+    let reader = StreamReader::new(Shape::ChatCompletions, &asked("{}"));
+    assert_eq!(
+        reader.upstream_error_event(&wordless, b"{}", StatusCode::BAD_GATEWAY),
+        None
+    );
 }
 
 #[test]

@@ -265,6 +265,62 @@ fn too_long_goes_to_a_fallback_and_never_back() {
 }
 
 #[test]
+fn a_fallback_that_cannot_take_the_request_is_passed_over() {
+    let mut story = Story::of(&["m", "spare", "last"]);
+    assert_eq!(story.fails(at(1), &busy(None)), Step::Pick);
+    assert_eq!(story.refused(cooling()), Step::Pick, "a key rests");
+    assert_eq!(story.refused(cooling()), Step::Pick);
+    story.check_asks("spare", PassOver, false);
+    assert!(story.failover.is_at_fallback());
+    assert_eq!(story.fails(at(2), &Outcome::BadRequest), Step::Pick);
+    story.check_asks("last", PassOver, false);
+    assert_eq!(story.fails(at(3), &Outcome::BadRequest), Step::Pick);
+    story.check_asks("m", SoonestDue, true);
+    assert!(!story.failover.is_at_fallback());
+    assert_eq!(
+        story.fails(at(1), &Outcome::BadRequest),
+        Step::End,
+        "the asked one's word"
+    );
+
+    let mut story = Story::of(&["m", "spare", "last"]);
+    assert_eq!(story.refused(cooling()), Step::Pick);
+    assert_eq!(
+        story.fails(at(2), &Outcome::Filtered),
+        Step::End,
+        "never routed around"
+    );
+}
+
+#[test]
+fn r2_a_key_refused_under_a_fallback_is_dead_for_the_asked_model_too() {
+    let mut story = Story::of(&["m", "spare"]);
+    assert_eq!(story.fails(at(1), &busy(None)), Step::Pick);
+    let _ = story.refused(Refusal::Exhausted);
+    let _ = story.refused(Refusal::Exhausted);
+    story.check_asks("spare", PassOver, false);
+    let other = Place {
+        key: Some(KeyId(11)),
+        ..at(1)
+    };
+    assert_eq!(story.fails(other, &refused_key()), Step::Pick);
+    let keyless = Place { key: None, ..at(2) };
+    assert_eq!(story.fails(keyless, &refused_key()), Step::Pick);
+    assert_eq!(story.fails(at(3), &broken()), Step::Pick);
+    let _ = story.refused(Refusal::Exhausted);
+    assert_eq!(story.refused(Refusal::Exhausted), Step::Pick);
+    story.check_asks("m", SoonestDue, true);
+    let tried = story.failover.question().tried;
+    assert_eq!(tried.key_turn(KeyId(11), story.now), Turn::Never);
+    assert_ne!(tried.key_turn(KeyId(10), story.now), Turn::Never, "it only rests");
+    assert_eq!(
+        [2, 3].map(|channel| story.turn(channel)),
+        [Turn::Never, Turn::Now],
+        "what was broken for another model may do for this one"
+    );
+}
+
+#[test]
 fn each_model_has_retries_of_its_own() {
     let mut story = Story::of(&["m", "spare"]);
     for channel in 1..=3 {

@@ -60,6 +60,39 @@ pub fn one_stream_of_each(model: &str) -> [(String, Value, &'static str); 4] {
     ]
 }
 
+/// The streams of which one can be taken up by another.
+pub fn comparable_streams() -> Vec<(String, Value)> {
+    one_stream_of_each(MODEL)
+        .into_iter()
+        .filter(|(path, ..)| path != "/v1/responses")
+        .map(|(path, body, _)| (path, body))
+        .collect()
+}
+
+/// A question in each protocol that is answered by a call of a tool with two arguments.
+pub fn tool_streams() -> [(String, Value); 3] {
+    let properties = json!({"city": {"type": "string"}, "country": {"type": "string"}});
+    let schema = json!({"type": "object", "properties": properties, "required": ["city", "country"]});
+    let messages = json!([{"role": "user", "content": "use the tool"}]);
+    [
+        (
+            CHAT.to_owned(),
+            json!({"model": MODEL, "stream": true, "messages": messages,
+                "tools": [{"type": "function", "function": {"name": "look", "parameters": schema}}]}),
+        ),
+        (
+            MESSAGES.to_owned(),
+            json!({"model": MODEL, "stream": true, "max_tokens": 64, "messages": messages,
+                "tools": [{"name": "look", "input_schema": schema}]}),
+        ),
+        (
+            format!("/v1beta/models/{MODEL}:streamGenerateContent?alt=sse"),
+            json!({"contents": [{"role": "user", "parts": [{"text": "use the tool"}]}],
+                "tools": [{"functionDeclarations": [{"name": "look", "parameters": schema}]}]}),
+        ),
+    ]
+}
+
 /// With this token in place of the stage's.
 pub async fn ask_as(stage: &Stage, token: &str, path: &str, body: &Value) -> Answer {
     Answer::to(with_json(

@@ -13,8 +13,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// The promise is one second; the rest is this machine's.
-const SOON: Duration = Duration::from_millis(1500);
+/// The promise, counted from the client's going.
+const SOON: Duration = Duration::from_secs(1);
 /// What an upstream does while its client goes: silent before its headers, behind them, in the midst, and speaking.
 const WHILE: [&str; 4] = [
     "silence",

@@ -1,6 +1,6 @@
 //! What fails before its first real event is tried elsewhere; what nobody can answer gets the last upstream's word.
 
-use super::asks::{CHAT, MODEL, one_of_each, speaks_all};
+use super::asks::{CHAT, MODEL, one_of_each, one_stream_of_each, speaks_all};
 use crate::answer::Answer;
 use crate::databases::Kind;
 use crate::stage::Stage;
@@ -12,6 +12,14 @@ async fn before(failing: Channel) -> Stage {
     Stage::new(Kind::Sqlite)
         .channel("a", failing.priority(10))
         .channel("b", works())
+        .await
+}
+
+/// The same in all protocols, for more than one question: no key is closed.
+async fn before_all(faults: &str) -> Stage {
+    Stage::new(Kind::Sqlite)
+        .channel("a", speaks_all(faults).with("auto_disable", false).priority(10))
+        .channel("b", speaks_all(""))
         .await
 }
 
@@ -79,6 +87,34 @@ async fn a_stream_comes_from_the_next_channel_before_its_first_real_event() {
     for faults in ["silence", "slow_first_byte_ms=60000", "slow_first_token_ms=60000"] {
         let stage = before(quick(faults)).await;
         check_served_by_b(&stage, &stage.chat_stream(MODEL).await, faults);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_inside_a_200_or_as_first_event_fails_over_in_every_protocol() {
+    for refusal in ["", ",529", ",rate_limited", ",quota"] {
+        let stage = before_all(&format!("error_in_200{refusal}")).await;
+        for (path, body) in one_of_each(MODEL) {
+            let answer = stage.relay(&path, body).await.expect(200);
+            assert_eq!(
+                answer.channel(),
+                Some(stage.id("b")),
+                "{path} {refusal}: {answer:?}"
+            );
+        }
+        for form in ["own", "unnamed", "bare"] {
+            let faults = format!("error_event{refusal},error_form={form}");
+            let stage = before_all(&faults).await;
+            for (path, body, end) in one_stream_of_each(MODEL) {
+                let answer = stage.relay(&path, body).await.expect(200);
+                assert_eq!(
+                    answer.channel(),
+                    Some(stage.id("b")),
+                    "{path} {faults}: {answer:?}"
+                );
+                assert!(answer.text().contains(end), "{path} {faults}: {answer:?}");
+            }
+        }
     }
 }
 

@@ -63,6 +63,9 @@ impl Heard {
             "/delta/text",
         ];
         let text = |event: &Value| {
+            if event["type"] == "response.output_text.delta" {
+                return event["delta"].as_str().map(str::to_owned);
+            }
             places
                 .iter()
                 .find_map(|place| event.pointer(place)?.as_str().map(str::to_owned))

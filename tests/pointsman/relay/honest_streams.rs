@@ -1,11 +1,14 @@
 //! What is missing of a stream is completed where the answer is whole, and nowhere else; usage is counted unseen.
 
-use super::asks::{CHAT, MODEL, one_stream_of_each, speaks_all};
+use super::asks::{
+    CHAT, MESSAGES, MODEL, comparable_streams, messages_body, one_stream_of_each, speaks_all, tool_streams,
+};
 use super::heard::{Heard, words};
 use crate::databases::Kind;
 use crate::eventually::eventually;
 use crate::stage::{Stage, chat_body};
 use crate::upstream::{ordered, works};
+use pointsman::practice::Ended;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -45,9 +48,7 @@ async fn one_malformed_event_is_left_out() {
                 "{path}: {data}"
             );
         }
-        if path != "/v1/responses" {
-            assert_eq!(heard.text(), "word1 word2 word4 word5 word6", "{path}");
-        }
+        assert_eq!(heard.text(), "word1 word2 word4 word5 word6", "{path}");
     }
 }
 
@@ -57,16 +58,10 @@ async fn a_hole_in_tool_arguments_is_a_cut() {
         .channel("a", speaks_all("malformed=2").priority(10))
         .channel("b", speaks_all(""))
         .await;
-    let properties = json!({"city": {"type": "string"}, "country": {"type": "string"}});
-    let schema = json!({"type": "object", "properties": properties, "required": ["city", "country"]});
-    let chat = json!({"model": MODEL, "stream": true, "messages": [{"role": "user", "content": "use the tool"}],
-        "tools": [{"type": "function", "function": {"name": "look", "parameters": schema}}]});
-    let messages = json!({"model": MODEL, "stream": true, "max_tokens": 64,
-        "messages": [{"role": "user", "content": "use the tool"}],
-        "tools": [{"name": "look", "input_schema": schema}]});
-    for (path, body) in [(CHAT, chat), ("/v1/messages", messages)] {
-        let heard = Heard::ask(&stage, path, &body).await;
-        heard.check_error(path);
+    // A call of Gemini's is one event.
+    for (path, body) in tool_streams().into_iter().take(2) {
+        let heard = Heard::ask(&stage, &path, &body).await;
+        heard.check_error(&path);
     }
     assert!(stage.upstream("b").received().is_empty());
 }
@@ -93,6 +88,91 @@ async fn a_complete_answer_gets_its_missing_end_at_once() {
     let heard = Heard::ask(&stage, CHAT, &with_usage()).await;
     heard.check_whole(CHAT, &words("word", 6));
     assert_eq!(usage_chunks(&heard), 1, "{heard:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_complete_answer_does_not_wait_for_who_does_not_end_it() {
+    // Its idle timeout is half a minute.
+    let stage = Stage::new(Kind::Sqlite)
+        .channel("a", speaks_all("tokens=6,open_end"))
+        .await;
+    for (path, body) in comparable_streams()
+        .into_iter()
+        .chain([(CHAT.to_owned(), with_usage())])
+    {
+        let began = Instant::now();
+        let heard = Heard::ask(&stage, &path, &body).await;
+        heard.check_whole(&path, &words("word", 6));
+        assert!(
+            began.elapsed() < Duration::from_secs(4),
+            "{path}: {:?}",
+            began.elapsed()
+        );
+        assert_eq!(usage_chunks(&heard), usize::from(body == with_usage()), "{path}");
+        eventually(Duration::from_secs(1), async || {
+            let received = stage.upstream("a").received().pop().expect("it came");
+            match received.ended {
+                Some(Ended::ClientGone) => Ok(()),
+                other => Err(other),
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_finish_reason_in_every_chunk_does_not_make_a_cut_answer_whole() {
+    let (path, body) = comparable_streams().pop().expect("Gemini's");
+    assert!(path.starts_with("/v1beta"));
+    let stage = Stage::new(Kind::Sqlite)
+        .channel("a", speaks_all("tokens=9,finish_each,cut=4").priority(10))
+        .channel("b", speaks_all("tokens=9"))
+        .await;
+    Heard::ask(&stage, &path, &body)
+        .await
+        .check_whole(&path, &words("word", 9));
+    // Nor does it end one whose upstream takes its time.
+    let stage = Stage::new(Kind::Sqlite)
+        .channel("a", speaks_all("tokens=3,finish_each,gap_ms=1500"))
+        .await;
+    Heard::ask(&stage, &path, &body)
+        .await
+        .check_whole(&path, &words("word", 3));
+    let stage = Stage::new(Kind::Sqlite)
+        .channel("a", speaks_all("tokens=9,finish_each,cut=4"))
+        .flag("--retries", "0")
+        .await;
+    let heard = Heard::ask(&stage, &path, &body).await;
+    assert!(heard.error(&path).is_some() && heard.cut, "{heard:#?}");
+    assert_eq!(heard.text(), words("word", 4));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_lost_its_beginning_is_a_cut() {
+    let mut text = messages_body(MODEL);
+    text["stream"] = json!(true);
+    let [(_, tool_of_chat), (_, tool), _] = tool_streams();
+    for (path, body, frame) in [
+        // message_start, content_block_start
+        (MESSAGES, &text, 1),
+        (MESSAGES, &text, 2),
+        (MESSAGES, &tool, 2),
+        // The role, and with it the call's name.
+        (CHAT, &tool_of_chat, 1),
+    ] {
+        let broken = format!("malformed_frame={frame}");
+        let stage = Stage::new(Kind::Sqlite)
+            .channel("a", speaks_all(&broken).priority(10))
+            .channel("b", speaks_all(""))
+            .await;
+        let heard = Heard::ask(&stage, path, body).await;
+        assert!(heard.error(path).is_none() && heard.has_an_end(), "{heard:#?}");
+        assert_eq!(
+            heard.header("x-pointsman-channel"),
+            Some(stage.id("b").to_string().as_str()),
+            "{path} {frame}: nothing real had come, so it failed over"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -99,6 +99,39 @@ async fn an_error_behind_a_keep_alive_is_the_protocols_error_event() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_body_behind_a_keep_alive_is_failed_over() {
+    let plain = "slow_first_byte_ms=500,plain";
+    let stage = Stage::new(Kind::Sqlite)
+        .channel("a", speaks_all(plain).priority(10))
+        .channel("b", speaks_all("tokens=9"))
+        .flag("--keep-alive-interval", INTERVAL)
+        .await;
+    for (path, body, end) in one_stream_of_each(MODEL) {
+        stage.upstream("a").forget();
+        let heard = Heard::ask(&stage, &path, &body).await;
+        assert!(heard.raw.starts_with(sign(&path)), "{path}: {heard:#?}");
+        assert!(heard.raw.contains(end) && !heard.cut, "{path}: {heard:#?}");
+        assert_eq!(heard.text(), words("word", 9), "{path}");
+        assert_eq!(stage.upstream("a").received().len(), 1, "{path}");
+    }
+    // Nobody else: an error, and not three answers bought for nothing.
+    let stage = Stage::new(Kind::Sqlite)
+        .channel("a", speaks_all(plain))
+        .flag("--keep-alive-interval", INTERVAL)
+        .await;
+    for (path, body, _) in one_stream_of_each(MODEL) {
+        stage.upstream("a").forget();
+        let heard = Heard::ask(&stage, &path, &body).await;
+        heard.check_error(&path);
+        assert_eq!(stage.upstream("a").received().len(), 1, "{path}");
+    }
+    // Before any sign it is passed on as what it is.
+    let stage = Stage::new(Kind::Sqlite).channel("a", speaks_all("plain")).await;
+    let answer = stage.chat_stream(MODEL).await.expect(200);
+    assert!(answer.said().is_some(), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn signs_go_on_between_words() {
     let stage = Stage::new(Kind::Sqlite)
         .channel("a", speaks_all("tokens=3,gap_ms=700"))

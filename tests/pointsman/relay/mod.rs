@@ -18,4 +18,5 @@ mod order;
 mod refusals;
 mod resume;
 mod sdks;
+mod stream_errors;
 mod streams;

@@ -1,6 +1,7 @@
 //! Which channel comes next, and how long is waited for it: the rows of failover's table that concern order.
 
-use super::asks::{CHAT, MODEL};
+use super::asks::{CHAT, MODEL, one_of_each, one_stream_of_each, speaks_all};
+use super::heard::Heard;
 use crate::answer::Answer;
 use crate::databases::Kind;
 use crate::eventually::eventually;
@@ -124,6 +125,165 @@ async fn a_silent_channel_costs_one_timeout() {
     assert_eq!(answer.channel(), Some(stage.id("spare")));
     assert!(began.elapsed() < Duration::from_secs(10));
     assert_eq!(tries(&stage, "a"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_has_begun_may_think_longer_than_its_first_byte_or_a_pause_may_take() {
+    let timeouts = json!({"timeouts": {"first_byte": 0.4, "idle": 0.4, "idle_before_text": 10}});
+    let stage = Stage::new(Kind::Sqlite)
+        .channel(
+            "a",
+            ordered("slow_first_token_ms=1500")
+                .settings(timeouts)
+                .priority(10),
+        )
+        .channel("b", works())
+        .await;
+    let answer = stage.chat_stream(MODEL).await.expect(200);
+    assert_eq!(answer.channel(), Some(stage.id("a")));
+    assert!(answer.text().contains("word20") && answer.text().ends_with("data: [DONE]\n\n"));
+    assert_eq!((tries(&stage, "a"), tries(&stage, "b")), (1, 0));
+
+    // Not for ever, though.
+    let timeouts = json!({"timeouts": {"first_byte": 10, "idle": 10, "idle_before_text": 0.5}});
+    let stage = Stage::new(Kind::Sqlite)
+        .channel(
+            "a",
+            ordered("slow_first_token_ms=60000")
+                .settings(timeouts)
+                .priority(10),
+        )
+        .channel("b", works())
+        .await;
+    let answer = stage.chat_stream(MODEL).await.expect(200);
+    assert_eq!(answer.channel(), Some(stage.id("b")));
+    assert_eq!((tries(&stage, "a"), tries(&stage, "b")), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_token_that_is_late_costs_its_limit_and_little_more() {
+    // A fifth of the story: limit 10 s, first token after 20 s, an answer within 15 s.
+    let stage = Stage::new(Kind::Sqlite)
+        .channel("a", ordered("slow_first_token_ms=20000").priority(10))
+        .channel("b", works())
+        .await;
+    configure(&stage, MODEL, json!({"first_token_timeout_ms": 2000})).await;
+    let began = Instant::now();
+    let answer = stage.chat_stream(MODEL).await.expect(200);
+    let took = began.elapsed();
+    assert_eq!(answer.channel(), Some(stage.id("b")));
+    assert!((2.0..3.0).contains(&took.as_secs_f64()), "{took:?}");
+    assert_eq!(tries(&stage, "a"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fallbacks_answer_bears_its_own_model_and_usage() {
+    let stage = Stage::new(Kind::Sqlite)
+        .channel("a", speaks_all("503,tokens=5"))
+        .channel("spare", speaks_all("tokens=7").models(&[SPARE]))
+        .flag("--retries", "0")
+        .await;
+    configure(&stage, MODEL, json!({"fallbacks": [SPARE]})).await;
+    for (path, body) in one_of_each(MODEL) {
+        let answer = stage.relay(&path, body).await.expect(200);
+        assert_eq!(answer.header("x-pointsman-model"), Some(SPARE), "{path}");
+        check_model_and_usage(&path, &[answer.json()]);
+    }
+    for (path, mut body, _) in one_stream_of_each(MODEL) {
+        if path == CHAT {
+            body["stream_options"] = json!({"include_usage": true});
+        }
+        let heard = Heard::ask(&stage, &path, &body).await;
+        assert_eq!(heard.header("x-pointsman-model"), Some(SPARE), "{path}");
+        check_model_and_usage(&path, &heard.events());
+    }
+}
+
+/// Wherever they name a model it is the spare one, and they end with seven tokens.
+#[track_caller]
+fn check_model_and_usage(path: &str, events: &[Value]) {
+    let all = |places: &[&str]| -> Vec<Value> {
+        let found = events
+            .iter()
+            .flat_map(|event| places.iter().filter_map(|place| event.pointer(place).cloned()));
+        found.filter(|value| !value.is_null()).collect()
+    };
+    let models = all(&["/model", "/modelVersion", "/message/model", "/response/model"]);
+    assert!(!models.is_empty(), "{path}");
+    assert!(models.iter().all(|model| model == SPARE), "{path}: {models:?}");
+    let counts = all(&[
+        "/usage/completion_tokens",
+        "/usage/output_tokens",
+        "/response/usage/output_tokens",
+        "/usageMetadata/candidatesTokenCount",
+    ]);
+    assert_eq!(counts.last(), Some(&json!(7)), "{path}: {events:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fallback_that_cannot_take_the_request_neither_ends_it_nor_hides_the_asked_models_word() {
+    for spare in ["status=400", "status=422", "not_here", "too_long", "wrong_key"] {
+        let stage = Stage::new(Kind::Sqlite)
+            .channel("a", ordered("429=30"))
+            .channel("spare", ordered(spare).models(&[SPARE]))
+            .channel("last", works().models(&["last"]))
+            .await;
+        configure(&stage, MODEL, json!({"fallbacks": [SPARE, "last"]})).await;
+        let answer = stage.chat(MODEL).await.expect(200);
+        assert_eq!(answer.channel(), Some(stage.id("last")), "{spare}");
+        assert_eq!((tries(&stage, "a"), tries(&stage, "spare")), (1, 1), "{spare}");
+
+        let stage = Stage::new(Kind::Sqlite)
+            .channel("a", ordered("429=30"))
+            .channel("spare", ordered(spare).models(&[SPARE]))
+            .await;
+        configure(&stage, MODEL, json!({"fallbacks": [SPARE]})).await;
+        let answer = stage.chat(MODEL).await.expect(429);
+        assert_eq!(answer.header("retry-after"), Some("30"), "{spare}: {answer:?}");
+        assert_eq!(answer.header("x-should-retry"), None, "{spare}: {answer:?}");
+        assert_eq!(answer.header("x-pointsman-attempts"), Some("2"), "{spare}");
+        assert_eq!(answer.channel(), Some(stage.id("a")), "{spare}");
+        // Now it is barred, and was not tried: still it is what the client has to know.
+        let answer = stage.chat(MODEL).await.expect(429);
+        assert_eq!(
+            answer.code().as_deref(),
+            Some("rate_limited"),
+            "{spare}: {answer:?}"
+        );
+        assert!(answer.header("retry-after").is_some(), "{spare}: {answer:?}");
+        assert_eq!(tries(&stage, "a"), 1, "{spare}");
+    }
+    // A policy is not routed around.
+    let stage = Stage::new(Kind::Sqlite)
+        .channel("a", ordered("503"))
+        .channel("spare", ordered("filtered").models(&[SPARE]))
+        .channel("last", works().models(&["last"]))
+        .flag("--retries", "0")
+        .await;
+    configure(&stage, MODEL, json!({"fallbacks": [SPARE, "last"]})).await;
+    stage.chat(MODEL).await.expect(400);
+    assert_eq!(tries(&stage, "last"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r2_a_key_refused_under_a_fallback_is_not_tried_again_for_the_asked_model() {
+    // Its only key is busy for the asked model, and dead for the fallback.
+    let both: &[&str] = &[MODEL, SPARE];
+    let stage = Stage::new(Kind::Sqlite)
+        .channel(
+            "a",
+            ordered("")
+                .models(both)
+                .keys(&["sk-only-key"])
+                .with("auto_disable", false)
+                .with("model_mapping", json!({MODEL: "m~429=2", SPARE: "s~wrong_key"})),
+        )
+        .await;
+    configure(&stage, MODEL, json!({"fallbacks": [SPARE]})).await;
+    stage.chat(MODEL).await.expect(429);
+    let asked: Vec<_> = stage.upstream("a").received();
+    let models: Vec<_> = asked.iter().filter_map(|seen| seen.model.clone()).collect();
+    assert_eq!(models, ["m~429=2", "s~wrong_key"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

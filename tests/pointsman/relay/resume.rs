@@ -1,6 +1,6 @@
 //! A stream that breaks off is taken up by another without a seam, or ends in its protocol's error event.
 
-use super::asks::{CHAT, MODEL, one_stream_of_each, speaks_all};
+use super::asks::{CHAT, MODEL, comparable_streams as comparable, speaks_all, tool_streams};
 use super::heard::{Heard, words};
 use crate::databases::Kind;
 use crate::eventually::eventually;
@@ -10,15 +10,6 @@ use futures::future::join_all;
 use pointsman::practice::Ended;
 use serde_json::{Value, json};
 use std::time::Duration;
-
-/// The streams that can be taken up.
-fn comparable() -> Vec<(String, Value)> {
-    one_stream_of_each(MODEL)
-        .into_iter()
-        .filter(|(path, ..)| path != "/v1/responses")
-        .map(|(path, body, _)| (path, body))
-        .collect()
-}
 
 /// Channels that are asked in this order.
 fn in_order(faults: &[(&str, &str)]) -> StageBuilder {
@@ -106,6 +97,9 @@ async fn who_breaks_off_earlier_or_refuses_is_passed_over() {
         "error_event",
         "cut=0",
         "not_here",
+        // One body where a stream has begun.
+        "plain,tokens=60",
+        "error_after=5,tokens=60",
     ] {
         let stage = in_order(&[
             ("a", "cut=40,tokens=60"),
@@ -155,37 +149,62 @@ async fn a_shorter_answer_is_another() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_compared_ends_at_once() {
-    let tools = json!([{"type": "function", "function": {"name": "look", "parameters": {"type": "object",
-        "properties": {"city": {"type": "string"}, "country": {"type": "string"}}, "required": ["city", "country"]}}}]);
-    let use_tool = json!({"model": MODEL, "tools": tools, "stream": true,
-        "messages": [{"role": "user", "content": "use the tool"}]});
     let two = {
         let mut body = streamed(chat_body(MODEL));
         body["n"] = json!(2);
         body
     };
-    let tool_of_claude = json!({"model": MODEL, "max_tokens": 64, "stream": true,
-        "tools": [{"name": "look", "input_schema": {"type": "object",
-            "properties": {"city": {"type": "string"}, "country": {"type": "string"}}, "required": ["city", "country"]}}],
-        "messages": [{"role": "user", "content": "use the tool"}]});
     let response = json!({"model": MODEL, "input": "hello", "stream": true});
-    for (path, body) in [
-        (CHAT, use_tool),
-        (CHAT, two),
-        ("/v1/messages", tool_of_claude),
-        ("/v1/responses", response),
-    ] {
-        // A stage for each: after three cuts the channel would cool, and another be asked first.
-        let stage = in_order(&[("a", "cut=4,tokens=60"), ("b", "tokens=60")]).await;
-        let heard = Heard::ask(&stage, path, &body).await;
-        heard.check_error(path);
-        assert!(stage.upstream("b").received().is_empty(), "{path}: {body}");
-    }
-    let stage = in_order(&[("a", "cut=5,tokens=60,thinking"), ("b", "tokens=60,thinking")]).await;
-    for (path, body) in comparable() {
+    let others = [(CHAT.to_owned(), two), ("/v1/responses".to_owned(), response)];
+    for (path, body) in tool_streams().into_iter().chain(others) {
+        // A stage for each: after three cuts the channel would cool, and another be asked first. A call of Gemini's
+        // is one event.
+        let cut = if path.starts_with("/v1beta") { 1 } else { 4 };
+        let stage = in_order(&[("a", &format!("cut={cut},tokens=60")), ("b", "tokens=60")]).await;
+        let began = std::time::Instant::now();
         let heard = Heard::ask(&stage, &path, &body).await;
         heard.check_error(&path);
+        assert!(began.elapsed() < Duration::from_secs(5), "{path}: at once");
         assert!(stage.upstream("b").received().is_empty(), "{path}: {body}");
+    }
+    // Within the thoughts, and in the words behind them.
+    for cut in [2, 5] {
+        let first = format!("cut={cut},tokens=60,thinking");
+        let stage = in_order(&[("a", &first), ("b", "tokens=60,thinking")]).await;
+        for (path, body) in comparable() {
+            let heard = Heard::ask(&stage, &path, &body).await;
+            heard.check_error(&path);
+            assert!(stage.upstream("b").received().is_empty(), "{path} {cut}: {body}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_up_a_stream_is_asked_what_the_first_was() {
+    let mapped = "another-name";
+    let stage = Stage::new(Kind::Sqlite)
+        .channel("a", speaks_all("cut=10,tokens=60").priority(30))
+        .channel("b", speaks_all("cut=20,tokens=60").priority(20))
+        .channel(
+            "c",
+            speaks_all("tokens=60")
+                .with("model_mapping", json!({MODEL: mapped}))
+                .priority(10),
+        )
+        .await;
+    for (path, body) in comparable() {
+        forget(&stage, &["a", "b", "c"]).await;
+        let heard = Heard::ask(&stage, &path, &body).await;
+        heard.check_whole(&path, &words("word", 60));
+        let asked = |channel: &str| {
+            let received = stage.upstream(channel).received().pop().expect("it was asked");
+            String::from_utf8(received.body.to_vec()).expect("UTF-8")
+        };
+        assert_eq!(asked("a"), body.to_string(), "{path}");
+        assert_eq!(asked("b"), asked("a"), "{path}: no prefill");
+        // Gemini's model stands in the path.
+        let renamed = asked("a").replace(&format!("\"{MODEL}\""), &format!("\"{mapped}\""));
+        assert_eq!(asked("c"), renamed, "{path}: no prefill");
     }
 }
 
@@ -208,12 +227,28 @@ async fn a_stall_is_taken_up_within_the_idle_timeout() {
             "{path}: {:?}",
             began.elapsed()
         );
+        // Closed, not merely read to an end that does not come.
         eventually(Duration::from_secs(2), async || {
             let received = stage.upstream("a").received().pop().expect("it came");
-            received.ended.ok_or(received.events)
+            match received.ended {
+                Some(Ended::ClientGone) => Ok(()),
+                other => Err((other, received.events)),
+            }
         })
         .await;
     }
+    // And the relay is as well as before.
+    let ready = stage.request(reqwest::Method::GET, "/readyz").send().await;
+    assert_eq!(ready.expect("an answer").status(), 200);
+    eventually(Duration::from_secs(2), async || {
+        let routing = stage.routing().await;
+        match (&routing["leases"], &routing["waiting"]) {
+            (leases, waiting) if *leases == json!(0) && *waiting == json!(0) => Ok(()),
+            _ => Err(routing),
+        }
+    })
+    .await;
+    stage.chat(MODEL).await.expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
