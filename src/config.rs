@@ -119,6 +119,11 @@ pub struct Settings {
     #[arg(long, env = "POINTSMAN_SYNC_INTERVAL", global = true, value_name = "SECONDS", default_value = "60", value_parser = seconds_above_zero, help_heading = "Routing")]
     pub sync_interval: Duration,
 
+    /// Seconds between two looks for what other nodes on the same database have changed; 0: never. On PostgreSQL they
+    /// call each other besides
+    #[arg(long, env = "POINTSMAN_NOTICE_INTERVAL", global = true, value_name = "SECONDS", default_value = "2", value_parser = seconds, help_heading = "Routing")]
+    pub notice_interval: Duration,
+
     /// Seconds after which a rebuild is given up; the last good snapshot serves on
     #[arg(long, env = "POINTSMAN_BUILD_DEADLINE", global = true, value_name = "SECONDS", default_value = "60", value_parser = seconds_above_zero, help_heading = "Routing")]
     pub build_deadline: Duration,

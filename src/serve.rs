@@ -18,12 +18,13 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::actors::{Routing, RoutingOptions};
+use crate::actors::{Routing, RoutingOptions, notices as hearing};
 use crate::config::Settings;
 use crate::relay::channel_test::ChannelTests;
 use crate::relay::{Relay, RelayOptions, Timeouts, closing, schedule};
 use crate::store::connect::Database;
 use crate::store::error::StoreError;
+use crate::store::notices;
 use crate::web::{Desk, Node, connection};
 
 /// The form of the log: one line an event.
@@ -101,6 +102,8 @@ pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furn
     let Some(database) = open(&settings, &listener, furnish, &mut signals).await? else {
         return Ok(());
     };
+    // Before the first build begins: what is changed after it is told.
+    let known = notices::version(&database).await.ok();
     let routing = Routing::start(RoutingOptions {
         database: database.clone(),
         runtime: Handle::current(),
@@ -111,6 +114,7 @@ pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furn
     let node = Arc::new(Node::default());
     let tests = ChannelTests::new(routing.clone(), relay_options(&settings).timeouts);
     let closer = tokio::spawn(closing::run(routing.clone()));
+    let hearer = tokio::spawn(hearing::run(routing.clone(), known, settings.notice_interval));
     let scheduled = scheduled_tests(&settings, &routing, &tests);
     let desk = Data::new(Desk::new(
         routing.clone(),
@@ -136,6 +140,7 @@ pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furn
     drain(&settings, handle, signal, &mut signals).await;
     watchdog.abort();
     closer.abort();
+    hearer.abort();
     let changes = async { tokio::join!(routing.changes().drained(), desk.writes_ended()) };
     if timeout(CHANGES_END_WITHIN, changes).await.is_err() {
         warn!("a change did not end in time");

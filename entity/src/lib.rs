@@ -5,8 +5,10 @@
 
 pub mod ability;
 pub mod admin_token;
+pub mod change_notice;
 pub mod channel;
 pub mod channel_key;
 pub mod commit_mark;
 pub mod model;
+pub mod routing_version;
 pub mod token;

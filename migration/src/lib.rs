@@ -10,6 +10,7 @@ mod m0004_create_models;
 mod m0005_create_tokens;
 mod m0006_create_admin_tokens;
 mod m0007_create_commit_marks;
+mod m0008_create_notices;
 mod tables;
 
 pub struct Migrator;
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_create_tokens::Migration),
             Box::new(m0006_create_admin_tokens::Migration),
             Box::new(m0007_create_commit_marks::Migration),
+            Box::new(m0008_create_notices::Migration),
         ]
     }
 }

@@ -53,6 +53,16 @@ pub static REBUILD_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
     made.expect("the name is registered once")
 });
 
+/// What other nodes have told: `routes`, `token`.
+pub static NOTICES: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let made = register_int_counter_vec!(
+        "pointsman_notices_total",
+        "Changes made on other nodes, by what they changed.",
+        &["kind"]
+    );
+    made.expect("the name is registered once")
+});
+
 /// Token questions by what answered: `remembered`, `database`, `unknown`, `failed`, `overloaded`.
 pub static TOKENS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let made = register_int_counter_vec!(

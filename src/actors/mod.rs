@@ -22,6 +22,8 @@ pub mod tokens;
 pub mod changes;
 /// What the relay closes and reopens by itself.
 pub mod upkeep;
+/// What other nodes on the same database have changed.
+pub mod notices;
 /// What the actors count, for `/metrics`.
 pub mod counters;
 

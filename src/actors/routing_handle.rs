@@ -262,9 +262,14 @@ impl Routing {
         let _ = self.tokens.send(Forget { hash }).await;
     }
 
-    /// As `forget_token`, where a write that may have been done told no hash.
+    /// As `forget_token`, where no hash is told.
     pub async fn forget_token_id(&self, id: TokenId) {
-        let _ = self.tokens.send(ForgetId { id }).await;
+        let _ = self.tokens.send(ForgetId { id: Some(id) }).await;
+    }
+
+    /// As `forget_token`, of every token.
+    pub async fn forget_all_tokens(&self) {
+        let _ = self.tokens.send(ForgetId { id: None }).await;
     }
 
     /// For every write that touches routing.

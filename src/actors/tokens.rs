@@ -62,11 +62,13 @@ pub struct Forget {
     pub hash: KeyHash,
 }
 
-/// Sent by: admin calls that perhaps changed a token, whose key is then not told. As `Forget`.
+/// Sent by: admin calls that perhaps changed a token, and notices that another node has; its key is then not told. As
+/// `Forget`, of this token or of all.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct ForgetId {
-    pub id: TokenId,
+    /// `None`: it is not known which.
+    pub id: Option<TokenId>,
 }
 
 /// Why there is no token.
@@ -393,11 +395,18 @@ impl Handler<ForgetId> for TokenActor {
     type Result = ();
 
     fn handle(&mut self, ForgetId { id }: ForgetId, _: &mut Self::Context) {
-        let its = |(hash, known): (&KeyHash, &Known)| (known.token.id == id).then_some(*hash);
-        let hashes: Vec<_> = self.known.iter().filter_map(its).collect();
-        for hash in hashes {
-            self.known.pop(&hash);
+        match id {
+            None => self.known.clear(),
+            Some(id) => {
+                let its = |(hash, known): (&KeyHash, &Known)| (known.token.id == id).then_some(*hash);
+                let hashes: Vec<_> = self.known.iter().filter_map(its).collect();
+                for hash in hashes {
+                    self.known.pop(&hash);
+                }
+            }
         }
+        // It may be one that was unknown until now.
+        self.unknown.clear();
         // Whose lookups run is not known before they end.
         for outdated in self.running.values_mut() {
             *outdated = Outdated(true);

@@ -24,11 +24,11 @@ use super::resume::Told;
 use super::stream::{self, Events, Happening, Opening, Pace, UsageChunk};
 use super::upstream;
 use crate::actors::lease::Lease;
-use crate::protocol::ErrorAnswer;
 use crate::protocol::headers::{AnswerBody, downstream_headers};
 use crate::protocol::stream::{Shape, StreamReader, Usage};
 use crate::protocol::upstream_error::{ErrorForm, UpstreamError, error_in_200, read_error};
 use crate::protocol::upstream_url::BadUrl;
+use crate::protocol::{Endpoint, ErrorAnswer};
 use crate::routing::outcome::{Breakage, Lack, Outcome};
 
 /// An answer up to this is held whole before it is passed on, so that a cut one fails over.
@@ -301,6 +301,7 @@ impl Attempt<'_> {
         let error = read_error(status.as_u16(), &bytes);
         let place = classify::Place::Status(status.as_u16());
         let outcome = classify::of_answer(&error, place, &headers, SystemTime::now());
+        let outcome = of_path(outcome, self.what.request.head.endpoint);
         let said = Said {
             status: of_upstream(status, &outcome),
             headers,
@@ -529,6 +530,22 @@ fn of_upstream(status: StatusCode, outcome: &Outcome) -> StatusCode {
         }
         (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => StatusCode::BAD_REQUEST,
         (status, _) => status,
+    }
+}
+
+/// Every upstream of a protocol has its main path: where that one is missing, so is the model. Another path may be
+/// missing alone.
+fn of_path(outcome: Outcome, endpoint: Endpoint) -> Outcome {
+    let is_main = matches!(
+        endpoint,
+        Endpoint::ChatCompletions
+            | Endpoint::Messages
+            | Endpoint::GenerateContent
+            | Endpoint::StreamGenerateContent
+    );
+    match outcome {
+        Outcome::NotHere(Lack::Path) if is_main => Outcome::NotHere(Lack::Model),
+        other => other,
     }
 }
 

@@ -173,15 +173,15 @@ async fn apply(
         group: key.group.clone(),
         model: key.model.clone(),
     };
-    Ok(Written {
-        value: found,
-        touched: vec![key.channel_id],
-        closed: if patch.held == Some(true) {
+    Ok(Written::routes(
+        found,
+        vec![key.channel_id],
+        if patch.held == Some(true) {
             vec![closed]
         } else {
             Vec::new()
         },
-    })
+    ))
 }
 
 /// The names of all groups that have an ability, in order.

@@ -188,15 +188,15 @@ async fn change_channel(session: &Session, wanted: &Wanted) -> Result<Written<()
         open_keys(session, &row, wanted.providers, at).await?;
     }
     write_channel_status(session, id, &target, at).await?;
-    Ok(Written {
-        value: (),
-        touched: vec![id],
-        closed: if opens {
+    Ok(Written::routes(
+        (),
+        vec![id],
+        if opens {
             Vec::new()
         } else {
             vec![Closed::Channel(id)]
         },
-    })
+    ))
 }
 
 /// The channel's status, and with it its abilities' `enabled`.
@@ -294,11 +294,7 @@ async fn change_key(session: &Session, wanted: &Wanted, id: KeyId) -> Result<Wri
         let at = later_than(channel.status_changed_at);
         write_channel_status(session, channel.id, &target, at).await?;
     }
-    Ok(Written {
-        value: (),
-        touched: vec![channel.id],
-        closed,
-    })
+    Ok(Written::routes((), vec![channel.id], closed))
 }
 
 async fn write_key_status(

@@ -201,11 +201,7 @@ async fn insert(session: &Session, new: &NewChannel) -> Result<Written<ChannelId
     let id = ChannelId(channel::Entity::insert(row).exec(session).await?.last_insert_id);
     keys::insert_missing(session, id, &new.keys, now).await?;
     channel_abilities::insert_product(session, id, new).await?;
-    Ok(Written {
-        value: id,
-        touched: vec![id],
-        closed: Vec::new(),
-    })
+    Ok(Written::routes(id, vec![id], Vec::new()))
 }
 
 /// One channel, or none.
@@ -291,11 +287,7 @@ async fn apply(
     if let Some(provider) = &patch.provider {
         closed.extend(closed_for_want_of_a_key(session, id, provider, providers).await?);
     }
-    Ok(Written {
-        value: (),
-        touched: vec![id],
-        closed,
-    })
+    Ok(Written::routes((), vec![id], closed))
 }
 
 /// A channel that did without a key may come to a provider that wants one.
@@ -338,11 +330,7 @@ async fn remove(session: &Session, id: ChannelId) -> Result<Written<()>, ChangeE
         .filter(channel::Column::Id.eq(id.0))
         .exec(session)
         .await?;
-    Ok(Written {
-        value: (),
-        touched: vec![id],
-        closed: vec![Closed::Channel(id)],
-    })
+    Ok(Written::routes((), vec![id], vec![Closed::Channel(id)]))
 }
 
 /// Keeps what a test of the channel has measured. Touches no route. A channel that is gone is no error.

@@ -18,8 +18,10 @@ use super::change_status::ChangeError;
 use super::connect::{Database, task_ended};
 use super::error::StoreError;
 use super::lanes::Held;
+use super::notices::{self, Tells};
 use super::receipt::Receipt;
 use super::session::{Begin, Session};
+use super::tokens::TokenId;
 use crate::routing::closings::Closed;
 use crate::routing::ids::ChannelId;
 
@@ -33,12 +35,31 @@ pub(crate) struct Written<T> {
     /// Channels whose routes may be others now.
     pub touched: Vec<ChannelId>,
     pub closed: Vec<Closed>,
+    pub tells: Tells,
 }
 
 impl<T> Written<T> {
+    /// What changes routes of these channels.
+    pub fn routes(value: T, touched: Vec<ChannelId>, closed: Vec<Closed>) -> Self {
+        Self {
+            value,
+            touched,
+            closed,
+            tells: Tells::Routes,
+        }
+    }
+
     /// What is configured for a model: every build reads all of that, so no channel need be named.
     pub fn models(value: T) -> Self {
-        Self::aside(value)
+        Self::routes(value, Vec::new(), Vec::new())
+    }
+
+    /// A token, which no route depends on.
+    pub fn token(value: T, id: TokenId) -> Self {
+        Self {
+            tells: Tells::Token(id),
+            ..Self::aside(value)
+        }
     }
 
     /// Something that no route depends on.
@@ -47,6 +68,7 @@ impl<T> Written<T> {
             value,
             touched: Vec::new(),
             closed: Vec::new(),
+            tells: Tells::Nothing,
         }
     }
 }
@@ -193,10 +215,13 @@ async fn prepare<I: Sync, T>(
     body: WriteBody<I, T>,
 ) -> Result<(Held, Written<T>), ChangeError> {
     let held = begin(database).await?;
-    let written = match put_mark(&held.session, mark).await {
-        Ok(()) => body(&held.session, input).await,
-        Err(error) => Err(ChangeError::NotDone(error)),
+    let written = async {
+        put_mark(&held.session, mark).await?;
+        let written = body(&held.session, input).await?;
+        notices::write(&held.session, database.node(), written.tells, &written.touched).await?;
+        Ok(written)
     };
+    let written = written.await;
     match written {
         Ok(written) => Ok((held, written)),
         // Undone by the connection's end.
@@ -307,7 +332,7 @@ pub(crate) async fn forget_old_marks(database: &Database) {
                     .filter(commit_mark::Column::At.lt(*before))
                     .exec(session)
                     .await?;
-                Ok(())
+                notices::forget_old(session).await
             }
             .boxed()
         })

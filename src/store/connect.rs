@@ -58,7 +58,9 @@ pub struct Database(Arc<Inner>);
 struct Inner {
     lanes: Lanes,
     options: Options,
-    backend: DbBackend,
+    target: Target,
+    /// Tells this node from the others on the same database; another one each time.
+    node: String,
     moments: Moments,
     bell: OnceLock<Bell>,
     writes: AtomicU64,
@@ -114,7 +116,8 @@ impl Database {
         };
         Database(Arc::new(Inner {
             lanes,
-            backend: target.backend(),
+            target,
+            node: uuid::Uuid::new_v4().simple().to_string(),
             options,
             moments: Moments::default(),
             bell: OnceLock::new(),
@@ -154,7 +157,15 @@ impl Database {
     }
 
     pub(crate) fn backend(&self) -> DbBackend {
-        self.0.backend
+        self.0.target.backend()
+    }
+
+    pub(crate) fn target(&self) -> &Target {
+        &self.0.target
+    }
+
+    pub(crate) fn node(&self) -> &str {
+        &self.0.node
     }
 
     pub(crate) fn runtime(&self) -> &Handle {

@@ -102,11 +102,7 @@ pub async fn add(
             if !added.added.is_empty() {
                 open_with_its_key(session, &locked, *providers).await?;
             }
-            Ok(Written {
-                value: added,
-                touched: vec![locked.id],
-                closed: Vec::new(),
-            })
+            Ok(Written::routes(added, vec![locked.id], Vec::new()))
         }
         .boxed()
     })
@@ -211,11 +207,11 @@ async fn put_secret(
         .filter(channel_key::Column::Id.eq(id.0))
         .exec(session)
         .await?;
-    Ok(Written {
-        value: (),
-        touched: vec![locked.id],
-        closed: vec![Closed::Key { channel, key: id }],
-    })
+    Ok(Written::routes(
+        (),
+        vec![locked.id],
+        vec![Closed::Key { channel, key: id }],
+    ))
 }
 
 /// Deletes a key. One that is gone already is no error; one that the channel never had is, and so is a channel that is
@@ -245,11 +241,11 @@ async fn remove(
     if deleted.rows_affected == 0 && !was_deleted(session, key).await? {
         return Err(ChangeError::NotFound);
     }
-    Ok(Written {
-        value: (),
-        touched: vec![channel],
-        closed: closed_without(&locked, &keys, key, providers),
-    })
+    Ok(Written::routes(
+        (),
+        vec![channel],
+        closed_without(&locked, &keys, key, providers),
+    ))
 }
 
 /// Whether it was a key once, and is one no more.

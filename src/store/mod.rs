@@ -30,6 +30,8 @@ pub mod models;
 pub mod tokens;
 /// The operators' tokens.
 pub mod admin_tokens;
+/// What other nodes on the same database have changed.
+pub mod notices;
 /// The form in which tokens are kept.
 pub mod key_hash;
 /// One page of a list.

@@ -124,7 +124,11 @@ impl Driver {
         match self {
             Driver::Sqlite(_) => {}
             Driver::Postgres(c) => {
-                let sql = format!("SET statement_timeout = {ms}; SET lock_timeout = {ms}");
+                // Whoever stops in the middle of a change must not hold up the changes of all others.
+                let sql = format!(
+                    "SET statement_timeout = {ms}; SET lock_timeout = {ms}; \
+                     SET idle_in_transaction_session_timeout = {ms}"
+                );
                 c.execute(AssertSqlSafe(sql)).await?;
             }
             Driver::MySql(c) => {
@@ -133,7 +137,9 @@ impl Driver {
                 );
                 c.execute(AssertSqlSafe(sql)).await?;
                 // MariaDB only; MySQL knows no such variable.
-                let sql = format!("SET SESSION max_statement_time = {seconds}");
+                let sql = format!(
+                    "SET SESSION max_statement_time = {seconds}, idle_write_transaction_timeout = {seconds}"
+                );
                 match c.execute(AssertSqlSafe(sql)).await {
                     Ok(_) | Err(sqlx::Error::Database(_)) => {}
                     Err(error) => return Err(error),

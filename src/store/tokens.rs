@@ -253,7 +253,7 @@ async fn insert(session: &Session, new: &NewToken) -> Result<Written<TokenId>, C
         last_used_at: Set(None),
     };
     let id = token::Entity::insert(row).exec(session).await?.last_insert_id;
-    Ok(Written::aside(TokenId(id)))
+    Ok(Written::token(TokenId(id), TokenId(id)))
 }
 
 /// Changes a token; the hash is what a cache knows it by and has to forget.
@@ -320,7 +320,7 @@ async fn update(
             .exec(session)
             .await?;
     }
-    Ok(Written::aside(before))
+    Ok(Written::token(before, id))
 }
 
 /// Deletes a token; `None` if it was gone already. One that never was is an error.
@@ -335,7 +335,7 @@ pub async fn delete(database: &Database, id: TokenId) -> Result<Option<KeyHash>,
                 .filter(token::Column::Id.eq(id.0))
                 .exec(session)
                 .await?;
-            Ok(Written::aside(before))
+            Ok(Written::token(before, *id))
         }
         .boxed()
     })

@@ -13,3 +13,4 @@ mod r6_last_good;
 mod r8_picks_never_wait;
 mod r9_one_commit;
 mod secrets;
+mod several_nodes;
