@@ -236,8 +236,10 @@ impl Ear {
     /// Ends when there may be news: at a call, and whenever listening begins anew, as calls may have been missed.
     pub async fn called(&mut self) {
         if let Some(listener) = &mut self.listener {
-            match listener.recv().await {
-                Ok(_) => return,
+            match listener.try_recv().await {
+                Ok(Some(_)) => return,
+                // The connection is lost.
+                Ok(None) => {}
                 Err(error) => log::info!("listening for changes broke off: {}", StoreError::from(error)),
             }
             self.listener = None;
@@ -261,7 +263,7 @@ impl Ear {
             .connect_with((*self.options).clone())
             .await?;
         let mut listener = PgListener::connect_with(&pool).await?;
-        // What is lost meanwhile is told by an error, not mended in silence.
+        // A loss is to be told, not mended in silence.
         listener.eager_reconnect(false);
         listener.ignore_pool_close_event(true);
         listener.listen(CALL).await?;

@@ -128,16 +128,20 @@ async fn another_accounts_state_is_looked_for_at_the_channels_other_keys() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_path_cools_nothing_for_the_others() {
     // The practice upstream's 404 names no model, as that of an upstream without this path.
-    let stage = Stage::new(Kind::Sqlite)
-        .channel("a", ordered("first=1:404").priority(10))
-        .channel("b", works())
-        .await;
-    let served_by = async |name: &str| {
+    for (path, body, then) in [
+        ("/v1/embeddings", json!({"model": MODEL, "input": "x"}), "a"),
+        // Without this one it serves nobody.
+        (CHAT, chat_body(MODEL), "b"),
+    ] {
+        let stage = Stage::new(Kind::Sqlite)
+            .channel("a", ordered("first=1:404").priority(10))
+            .channel("b", works())
+            .await;
+        let answer = stage.relay(path, body).await.expect(200);
+        assert_eq!(answer.channel(), Some(stage.id("b")), "{path}: {answer:?}");
         let answer = stage.chat(MODEL).await.expect(200);
-        assert_eq!(answer.channel(), Some(stage.id(name)), "{answer:?}");
-    };
-    served_by("b").await;
-    served_by("a").await;
+        assert_eq!(answer.channel(), Some(stage.id(then)), "{path}: {answer:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
