@@ -355,3 +355,6 @@ impl Turns for KeyTurns {
         *turn
     }
 }
+
+#[cfg(test)]
+mod properties;

@@ -44,7 +44,7 @@ use cooling::LONGEST_BELIEF;
 use evidence::{Blow, Evidence};
 use leases::{Leased, Leases, Order};
 use mark::Mark;
-pub use standing::{Prospect, Standing, Word, prospect};
+pub use standing::{Standing, Word};
 use unwell::{Part, Unwell};
 pub use view::{HealthPart, HealthState, HealthView};
 
@@ -108,19 +108,6 @@ impl Health {
             None => Standing::Well,
             Some(unwell) => unwell.standing(key, model, now),
         }
-    }
-
-    /// Which of these to try when none is eligible (R13), by its place among them.
-    pub fn prospect<'a>(
-        &self,
-        candidates: impl IntoIterator<Item = (ChannelId, Option<KeyId>, &'a ModelName)>,
-        now: Instant,
-    ) -> Option<Prospect> {
-        prospect(
-            candidates
-                .into_iter()
-                .map(|(channel, key, model)| self.standing(channel, key, model, now)),
-        )
     }
 
     /// The channels of which something is not well.

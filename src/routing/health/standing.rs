@@ -1,5 +1,4 @@
-//! How a channel's key stands for a model at one moment, and which of several to try when none stands
-//! well.
+//! How a channel's key stands for a model at one moment.
 
 use std::time::Instant;
 
@@ -36,60 +35,4 @@ impl Standing {
     pub fn is_eligible(&self) -> bool {
         matches!(self, Standing::Well | Standing::ReadyToProbe)
     }
-}
-
-/// What is left when nothing among some candidates is eligible (R13).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Prospect {
-    /// This one (by its place among the candidates) may be tried now: it is the soonest due.
-    Try(usize),
-    /// None may be tried now: one is being probed. Ask again when its lease speaks or reports, at the
-    /// latest at `until`.
-    Wait { until: Instant },
-    /// All are barred by their providers' own word; this one is the first that may be tried again.
-    Barred {
-        candidate: usize,
-        until: Instant,
-        status: u16,
-    },
-}
-
-/// Chooses among the standings of candidates; none for none.
-pub fn prospect(standings: impl IntoIterator<Item = Standing>) -> Option<Prospect> {
-    let mut soonest: Option<(Instant, usize)> = None;
-    let mut wait: Option<Instant> = None;
-    let mut barred: Option<(Instant, usize, u16)> = None;
-    for (place, standing) in standings.into_iter().enumerate() {
-        match standing {
-            Standing::Well | Standing::ReadyToProbe => return Some(Prospect::Try(place)),
-            Standing::Cooling {
-                due,
-                word: Word::Guess,
-            } => soonest = earlier(soonest, (due, place)),
-            Standing::Cooling {
-                word: Word::Provider { until, status },
-                ..
-            } => barred = earlier(barred, (until, place, status)),
-            Standing::ProbeInFlight { until } => wait = earlier(wait, until),
-        }
-    }
-    match (soonest, wait, barred) {
-        (Some((_, place)), _, _) => Some(Prospect::Try(place)),
-        (None, Some(until), barred) => Some(Prospect::Wait {
-            until: barred.map_or(until, |(due, ..)| due.min(until)),
-        }),
-        (None, None, Some((until, candidate, status))) => Some(Prospect::Barred {
-            candidate,
-            until,
-            status,
-        }),
-        (None, None, None) => None,
-    }
-}
-
-fn earlier<T: Ord>(best: Option<T>, next: T) -> Option<T> {
-    Some(match best {
-        Some(best) => best.min(next),
-        None => next,
-    })
 }

@@ -635,46 +635,6 @@ fn what_nobody_asks_for_is_forgotten() {
 }
 
 #[test]
-fn r13_prospects_among_what_is_not_well() {
-    let now = Instant::now();
-    let at = |s: u64| now + secs(s);
-    let guess = |due: u64| Standing::Cooling {
-        due: at(due),
-        word: Word::Guess,
-    };
-    let barred = |until: u64| Standing::Cooling {
-        due: at(until + 5),
-        word: Word::Provider {
-            until: at(until),
-            status: 429,
-        },
-    };
-    let probed = |until: u64| Standing::ProbeInFlight { until: at(until) };
-    let wait = |until: u64| Prospect::Wait { until: at(until) };
-    for (standings, expected) in [
-        (vec![], None),
-        (vec![guess(9), guess(3), guess(5)], Some(Prospect::Try(1))),
-        (vec![barred(1), guess(9)], Some(Prospect::Try(1))),
-        (vec![probed(1), guess(9)], Some(Prospect::Try(1))),
-        (vec![guess(1), Standing::Well], Some(Prospect::Try(1))),
-        (vec![guess(1), Standing::ReadyToProbe], Some(Prospect::Try(1))),
-        (vec![probed(20), probed(10)], Some(wait(10))),
-        (vec![probed(20), barred(10)], Some(wait(10))),
-        (vec![probed(20), barred(30)], Some(wait(20))),
-        (
-            vec![barred(30), barred(8), barred(9)],
-            Some(Prospect::Barred {
-                candidate: 1,
-                until: at(8),
-                status: 429,
-            }),
-        ),
-    ] {
-        assert_eq!(prospect(standings.clone()), expected, "{standings:?}");
-    }
-}
-
-#[test]
 fn the_view_names_every_part_that_is_not_well() {
     let mut ward = Ward::new();
     ward.attempt((C, K1, "a"), &busy(Some(60)));

@@ -128,13 +128,19 @@ impl World {
         let mut places = places();
         places.rotate_left(from);
         let standings: Vec<Standing> = places.iter().map(|place| self.standing(place)).collect();
-        let tried = match standings.iter().position(Standing::is_eligible) {
-            Some(place) => Some(place),
-            None => match prospect(standings) {
-                Some(Prospect::Try(place)) => Some(place),
-                Some(Prospect::Wait { .. } | Prospect::Barred { .. }) | None => None,
-            },
+        let cools = |standing: &Standing| match standing {
+            Standing::Cooling {
+                due,
+                word: Word::Guess,
+            } => Some(*due),
+            _ => None,
         };
+        let soonest = || {
+            let cooling = standings.iter().enumerate();
+            let cooling = cooling.filter_map(|(place, standing)| Some((cools(standing)?, place)));
+            cooling.min().map(|(_, place)| place)
+        };
+        let tried = standings.iter().position(Standing::is_eligible).or_else(soonest);
         if let Some(place) = tried {
             self.grant(places.swap_remove(place));
         }
@@ -225,7 +231,6 @@ impl World {
     }
 
     fn check(&self) {
-        let mut some_unbarred = false;
         for place in places() {
             let standing = self.standing(&place);
             let word = self.words.get(&place).copied().filter(|until| *until > self.now);
@@ -253,18 +258,7 @@ impl World {
                 Standing::ReadyToProbe => {}
             }
             assert_eq!(word, None, "{place:?} is not kept from being tried");
-            some_unbarred = true;
         }
-        let places = places();
-        let candidates = places.iter().map(|(channel, key, model)| (*channel, *key, model));
-        let offered = matches!(
-            self.health.prospect(candidates, self.now),
-            Some(Prospect::Try(_) | Prospect::Wait { .. })
-        );
-        assert_eq!(
-            offered, some_unbarred,
-            "something is offered while something is not barred"
-        );
         for channel in [ChannelId(1), ChannelId(2)] {
             let open = self.open.iter().filter(|(_, at)| at.0 == channel).count();
             assert_eq!(self.health.in_flight(channel) as usize, open);
