@@ -3,6 +3,7 @@
 //! Ends with an answer that can be passed on, or with a [`Failure`] of which the client has not seen a byte, so that
 //! another channel can be asked.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -154,9 +155,9 @@ impl Running {
         let word = outcome.word();
         match outcome {
             Outcome::Ok | Outcome::Gone => {
-                let input_tokens = self.usage.input_tokens.unwrap_or(0);
-                let output_tokens = self.usage.output_tokens.unwrap_or(0);
-                info!(request_id:%, channel:%, key, outcome = word, ms, input_tokens, output_tokens; "attempt ended");
+                let input_tokens = Counted(self.usage.input_tokens);
+                let output_tokens = Counted(self.usage.output_tokens);
+                info!(request_id:%, channel:%, key, outcome = word, ms, input_tokens:%, output_tokens:%; "attempt ended");
             }
             Outcome::Broken(breakage) => {
                 warn!(request_id:%, channel:%, key, outcome = word, breakage:?, ms; "attempt failed");
@@ -530,6 +531,18 @@ fn of_upstream(status: StatusCode, outcome: &Outcome) -> StatusCode {
         }
         (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => StatusCode::BAD_REQUEST,
         (status, _) => status,
+    }
+}
+
+/// A number of the log that may not have been counted.
+struct Counted(Option<u64>);
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(count) => count.fmt(f),
+            None => f.write_str("-"),
+        }
     }
 }
 
