@@ -3,14 +3,18 @@
 //! The doc comments below are `--help`. Flags may stand before or after the command's name.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ipnet::IpNet;
 
 use crate::practice::PracticeArgs;
 use crate::routing::rows::Secret;
+use crate::store::snapshot_file::{SecretKey, SnapshotFile};
 
 /// Shorter ones could be guessed.
 const ADMIN_TOKEN_AT_LEAST: usize = 16;
@@ -78,6 +82,22 @@ pub struct Settings {
         hide_env_values = true
     )]
     pub admin_token: Option<Secret>,
+
+    /// Where what is needed to start without the database is kept: the last good snapshot and the tokens seen lately,
+    /// sealed under --secret-key. None given: nothing is kept
+    #[arg(long, env = "POINTSMAN_SNAPSHOT_FILE", global = true, value_name = "PATH")]
+    pub snapshot_file: Option<PathBuf>,
+
+    /// 32 bytes, as 64 hex digits or base64, under which the snapshot file is sealed
+    #[arg(
+        long,
+        env = "POINTSMAN_SECRET_KEY",
+        global = true,
+        value_name = "KEY",
+        value_parser = secret,
+        hide_env_values = true
+    )]
+    pub secret_key: Option<Secret>,
 
     /// Threads that serve requests; one for each processor if not given
     #[arg(long, env = "POINTSMAN_WORKERS", global = true, value_name = "COUNT", value_parser = workers)]
@@ -195,6 +215,24 @@ pub struct Settings {
     pub image_model: String,
 }
 
+impl Settings {
+    /// `--secret-key`, read; `None` if there is none, or it is none.
+    fn secret_key(&self) -> Option<SecretKey> {
+        let text = self.secret_key.as_ref()?.reveal().trim();
+        let bytes = match text.len() {
+            64 => hex::decode(text).ok()?,
+            _ => STANDARD.decode(text).ok()?,
+        };
+        bytes.try_into().ok().map(SecretKey::new)
+    }
+
+    /// Where what is needed to start without the database is kept.
+    pub fn snapshot_file(&self) -> Option<SnapshotFile> {
+        let path = self.snapshot_file.clone()?;
+        Some(SnapshotFile::new(path, self.secret_key()?))
+    }
+}
+
 impl Config {
     /// Reads the process's arguments and variables; ends the process on `--help` and on what cannot be read.
     pub fn read() -> Config {
@@ -217,6 +255,13 @@ impl Config {
 
     /// What clap cannot check without repeating the value: it may be a secret.
     fn check(&self) -> Result<(), &'static str> {
+        let settings = &self.settings;
+        if settings.secret_key.is_some() && settings.secret_key().is_none() {
+            return Err("--secret-key must be 32 bytes, as 64 hex digits or base64");
+        }
+        if settings.snapshot_file.is_some() && settings.secret_key.is_none() {
+            return Err("--snapshot-file holds secrets, so it needs a --secret-key to seal them under");
+        }
         let Some(token) = &self.settings.admin_token else {
             return Ok(());
         };
@@ -326,6 +371,25 @@ mod tests {
         assert!(config.command.is_none());
         assert_eq!(config.settings.listen.to_string(), "127.0.0.1:3000");
         assert_eq!(config.settings.max_body, 64 << 20);
+    }
+
+    #[test]
+    fn a_secret_key_is_32_bytes_and_never_repeated() {
+        let hex = "0123456789abcdef".repeat(4);
+        let base64 = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+        for key in [hex.as_str(), base64] {
+            let settings = settings(&["--secret-key", key, "--snapshot-file", "x"]);
+            assert!(settings.snapshot_file().is_some());
+        }
+        for key in ["short", &hex[..62], "MDEy", &"g".repeat(64)] {
+            let error = read(&["--secret-key", key]).expect_err("no key");
+            assert!(
+                error.contains("must be 32 bytes") && !error.contains(key),
+                "{error}"
+            );
+        }
+        let error = read(&["--snapshot-file", "x"]).expect_err("no key");
+        assert!(error.contains("needs a --secret-key"), "{error}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! are waited for, and the process exits with 0.
 
 use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,13 +19,16 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use crate::actors::keeper::{self, Beginning};
 use crate::actors::{Routing, RoutingOptions, notices as hearing};
 use crate::config::Settings;
 use crate::relay::channel_test::ChannelTests;
-use crate::relay::{Relay, RelayOptions, Timeouts, closing, schedule};
+use crate::relay::{Relay, RelayOptions, Timeouts, closing, counters, provider_traits, schedule};
+use crate::routing::rebuilds::{Scope, Urgency};
 use crate::store::connect::Database;
 use crate::store::error::StoreError;
 use crate::store::notices;
+use crate::store::snapshot_file::SnapshotFile;
 use crate::web::{Desk, Node, connection};
 
 /// The form of the log: one line an event.
@@ -99,18 +103,30 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, Failed> {
 pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furnish) -> Result<(), Failed> {
     let mut signals = Signals::listen()?;
     info!(addr:% = listener.local_addr()?, version = env!("CARGO_PKG_VERSION"); "listening");
-    let Some(database) = open(&settings, &listener, furnish, &mut signals).await? else {
-        return Ok(());
-    };
+    let database = opening::unopened(&settings)?;
+    let file = settings.snapshot_file();
+    let mut preparing = std::pin::pin!(opening::prepare(&database, &settings, furnish));
+    let (beginning, mut is_prepared) =
+        match open(&mut preparing, &database, &file, &listener, &mut signals).await? {
+            Opened::Prepared => (None, true),
+            Opened::FromFile(beginning) => (Some(beginning), false),
+            Opened::Stopped => return Ok(()),
+        };
     // Before the first build begins: what is changed after it is told.
-    let known = notices::version(&database).await.ok();
+    let known = match is_prepared {
+        true => notices::version(&database).await.ok(),
+        false => None,
+    };
     let routing = Routing::start(RoutingOptions {
         database: database.clone(),
         runtime: Handle::current(),
         sync_interval: settings.sync_interval,
         build_deadline: settings.build_deadline,
         lookup_connections: settings.lookup_connections as usize,
+        snapshot_file: file.clone(),
+        beginning,
     });
+    let keeper = file.map(|file| tokio::spawn(keeper::run(routing.clone(), file)));
     let node = Arc::new(Node::default());
     let tests = ChannelTests::new(routing.clone(), relay_options(&settings).timeouts);
     let closer = tokio::spawn(closing::run(routing.clone()));
@@ -128,11 +144,20 @@ pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furn
     let handle = server.handle();
     let mut server = actix_web::rt::spawn(server);
     let watchdog = tokio::spawn(watch(routing.clone()));
-    let signal = tokio::select! {
-        ended = &mut server => {
-            return ended.unwrap_or_else(|_| Err(std::io::Error::other("the server panicked"))).map_err(Failed::Io);
+    let signal = loop {
+        tokio::select! {
+            ended = &mut server => {
+                return ended.unwrap_or_else(|_| Err(std::io::Error::other("the server panicked"))).map_err(Failed::Io);
+            }
+            signal = signals.next() => break signal,
+            prepared = &mut preparing, if !is_prepared => {
+                prepared?;
+                is_prepared = true;
+                info!("the database is there");
+                let routing = routing.clone();
+                tokio::spawn(async move { routing.rebuild(Scope::Everything, Urgency::Admin).await });
+            }
         }
-        signal = signals.next() => signal,
     };
     node.drain();
     // Of a test that is cut off nothing is left; a change that follows from one runs to its end.
@@ -141,6 +166,7 @@ pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furn
     watchdog.abort();
     closer.abort();
     hearer.abort();
+    keeper.inspect(JoinHandle::abort);
     let changes = async { tokio::join!(routing.changes().drained(), desk.writes_ended()) };
     if timeout(CHANGES_END_WITHIN, changes).await.is_err() {
         warn!("a change did not end in time");
@@ -178,23 +204,45 @@ fn relay_options(settings: &Settings) -> RelayOptions {
     }
 }
 
-/// Opens the database; meanwhile somebody stands in. `None`: a signal came first.
+/// How it begins.
+enum Opened {
+    /// The database is there, and its tables are up to date.
+    Prepared,
+    /// It is not, but what was kept on disk serves meanwhile.
+    FromFile(Beginning),
+    /// A signal came first.
+    Stopped,
+}
+
+/// Waits for the database; while it is away, what was kept on disk serves, else somebody stands in.
 async fn open(
-    settings: &Settings,
+    mut preparing: &mut Pin<&mut impl Future<Output = Result<(), StoreError>>>,
+    database: &Database,
+    file: &Option<SnapshotFile>,
     listener: &TcpListener,
-    furnish: impl Furnish,
     signals: &mut Signals,
-) -> Result<Option<Database>, Failed> {
-    let mut opening = std::pin::pin!(opening::database(settings, furnish));
-    if let Ok(opened) = timeout(OPENS_AT_ONCE, &mut opening).await {
-        return Ok(Some(opened?));
+) -> Result<Opened, Failed> {
+    if let Ok(prepared) = timeout(OPENS_AT_ONCE, &mut preparing).await {
+        prepared?;
+        return Ok(Opened::Prepared);
+    }
+    let kept = file
+        .as_ref()
+        .and_then(|file| Beginning::read(file, provider_traits, database.moments()));
+    if let Some(beginning) = kept {
+        let channels = beginning.snapshot.counts().channels;
+        warn!(channels = channels, kept_at = beginning.kept_at; "the database is away: serving from the snapshot file");
+        return Ok(Opened::FromFile(beginning));
     }
     let standing_in = listeners::standing_in(listener.try_clone()?)?;
     let handle = standing_in.handle();
     let standing_in = actix_web::rt::spawn(standing_in);
     let opened = tokio::select! {
-        opened = opening => Some(opened?),
-        _ = signals.next() => None,
+        prepared = preparing => {
+            prepared?;
+            Opened::Prepared
+        }
+        _ = signals.next() => Opened::Stopped,
     };
     // Whoever it is answering is answered; it keeps no connection, so this takes no time.
     drop(handle.stop(true));
@@ -229,14 +277,14 @@ async fn drain(settings: &Settings, server: ServerHandle, signal: Signal, signal
     let _ = timeout(Duration::from_secs(1), server.stop(false)).await;
 }
 
-/// Ends when, the listener closed, no connection over which a request has come is left for a while: the server closes
-/// each of them with its last answer.
+/// Ends when, the listener closed, nothing is under way for a while: the server closes each HTTP/1 connection with its
+/// last answer; of HTTP/2 the calls and the relay's streams are counted.
 async fn quiet(delay: Duration) {
     sleep(delay).await;
     let mut since = Instant::now();
     while since.elapsed() < QUIET_FOR {
         sleep(Duration::from_millis(50)).await;
-        if connection::speaking() > 0 {
+        if connection::speaking() > 0 || counters::IN_FLIGHT.get() > 0 {
             since = Instant::now();
         }
     }

@@ -15,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::caught::caught;
 use super::counters;
+use super::keeper::Beginning;
 use super::lease::Lease;
 use super::messages::{
     Answer, BuildEnded, BuildFailed, Choice, Choose, Close, FirstEvent, Inspect, Inspection, LastError, Pick,
@@ -42,6 +43,8 @@ pub struct CacheOptions {
     pub sync_interval: Duration,
     /// A build that takes longer is given up.
     pub build_deadline: Duration,
+    /// What was kept from an earlier life, to begin with.
+    pub beginning: Option<Beginning>,
 }
 
 type BuildAnswer = oneshot::Sender<Result<Generation, BuildFailed>>;
@@ -57,6 +60,8 @@ pub struct CacheActor {
     building: Option<(BuildNumber, &'static str, tokio::task::AbortHandle)>,
     published: watch::Sender<Arc<Snapshot>>,
     generations: u64,
+    /// Of the snapshot in place, while it is one from a file: when that was written, Unix milliseconds.
+    kept_at: Option<i64>,
     built: Option<LastBuild>,
     last_error: Option<LastError>,
     rng: SmallRng,
@@ -71,9 +76,15 @@ struct LastBuild {
 
 impl CacheActor {
     /// The actor, and where it publishes each snapshot that it installs.
-    pub fn new(options: CacheOptions) -> (CacheActor, watch::Receiver<Arc<Snapshot>>) {
-        let router = Router::new(PROBE_TIMEOUT);
+    pub fn new(mut options: CacheOptions) -> (CacheActor, watch::Receiver<Arc<Snapshot>>) {
+        let mut router = Router::new(PROBE_TIMEOUT);
+        let kept_at = options.beginning.take().map(|beginning| {
+            let kept_at = beginning.kept_at;
+            beginning.install(&mut router, Instant::now());
+            kept_at
+        });
         let (published, snapshots) = watch::channel(Arc::clone(router.snapshot()));
+        let Generation(router_generation) = router.snapshot().generation();
         let actor = CacheActor {
             options,
             router,
@@ -82,7 +93,8 @@ impl CacheActor {
             looks_at: None,
             building: None,
             published,
-            generations: 0,
+            generations: router_generation,
+            kept_at,
             built: None,
             last_error: None,
             rng: SmallRng::from_rng(&mut rand::rng()),
@@ -188,6 +200,7 @@ impl CacheActor {
         let old = self.router.install(built, Instant::now());
         let shown = self.published.send_replace(Arc::clone(self.router.snapshot()));
         self.options.runtime.spawn_blocking(move || drop((old, shown)));
+        self.kept_at = None;
         self.built = Some(LastBuild {
             at: SystemTime::now(),
             installed: Instant::now(),
@@ -426,6 +439,7 @@ impl Handler<Inspect> for CacheActor {
         MessageResult(Box::new(Inspection {
             generation: self.router.snapshot().generation(),
             built_at: built.map(|built| unix_ms(built.at)),
+            kept_at: self.kept_at,
             age_ms: built.map(|built| built.installed.elapsed().as_millis() as u64),
             build_ms: built.map(|built| built.took.as_millis() as u64),
             counts: built.map(|built| built.counts).unwrap_or_default(),

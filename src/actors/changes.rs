@@ -5,6 +5,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use super::cache::CacheActor;
+use super::keeper::Journal;
 use super::messages::{Close, Rebuild};
 use crate::routing::ids::{ChannelId, Generation};
 use crate::routing::rebuilds::{Scope, Urgency};
@@ -15,7 +16,7 @@ use crate::store::receipt::{Committed, Receipt};
 #[derive(Clone, Debug)]
 pub struct Changed<T> {
     pub value: T,
-    pub routing: RoutingState,
+    pub settled: Settled,
 }
 
 /// Whether picks already go by the change.
@@ -28,18 +29,28 @@ pub enum RoutingState {
     Pending,
 }
 
+/// What has become of a committed change on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    pub routing: RoutingState,
+    /// What it has closed is kept on disk, where that is asked for.
+    pub kept: bool,
+}
+
 /// Runs changes, and lets draining wait for those that run.
 #[derive(Clone)]
 pub struct Changes {
     cache: actix::Addr<CacheActor>,
+    journal: Journal,
     runtime: Handle,
     tasks: TaskTracker,
 }
 
 impl Changes {
-    pub(super) fn new(cache: actix::Addr<CacheActor>, runtime: Handle) -> Changes {
+    pub(super) fn new(cache: actix::Addr<CacheActor>, journal: Journal, runtime: Handle) -> Changes {
         Changes {
             cache,
+            journal,
             runtime,
             tasks: TaskTracker::new(),
         }
@@ -50,7 +61,7 @@ impl Changes {
         &self,
         write: impl Future<Output = Result<(T, Receipt), ChangeError>> + Send + 'static,
     ) -> Result<Changed<T>, ChangeError> {
-        let cache = self.cache.clone();
+        let (cache, journal) = (self.cache.clone(), self.journal.clone());
         let task = self.tasks.spawn_on(
             async move {
                 let written = write.await;
@@ -59,8 +70,8 @@ impl Changes {
                     ask_for_rebuild(&cache, Scope::Everything);
                 }
                 let (value, receipt) = written?;
-                let routing = settle(&cache, receipt.consume()).await;
-                Ok(Changed { value, routing })
+                let settled = settle(&cache, &journal, receipt.consume()).await;
+                Ok(Changed { value, settled })
             },
             &self.runtime,
         );
@@ -79,8 +90,13 @@ impl Changes {
     pub(super) fn ring(&self, committed: Committed) {
         let cache = self.cache.clone();
         let scope = scope_of(&committed.touched);
-        cache.do_send(Close(committed.closings));
+        cache.do_send(Close(committed.closings.clone()));
         ask_for_rebuild(&cache, scope);
+        let journal = self.journal.clone();
+        self.tasks.spawn_on(
+            async move { journal.append(&committed.closings).await },
+            &self.runtime,
+        );
     }
 
     /// How many changes run.
@@ -95,19 +111,21 @@ impl Changes {
     }
 }
 
-/// The closings first, so that they hold whatever becomes of the build.
-async fn settle(cache: &actix::Addr<CacheActor>, committed: Committed) -> RoutingState {
+/// The closings first, so that they hold whatever becomes of the build: for picks, and then on disk.
+async fn settle(cache: &actix::Addr<CacheActor>, journal: &Journal, committed: Committed) -> Settled {
     let Committed { touched, closings } = committed;
-    if !closings.is_empty() && cache.send(Close(closings)).await.is_err() {
-        return RoutingState::Pending;
-    }
-    match cache
-        .send(Rebuild {
-            scope: scope_of(&touched),
-            urgency: Urgency::Admin,
-        })
-        .await
-    {
+    let closed = closings.is_empty() || cache.send(Close(closings.clone())).await.is_ok();
+    let kept = journal.append(&closings).await;
+    let routing = match closed {
+        true => rebuilt(cache, scope_of(&touched)).await,
+        false => RoutingState::Pending,
+    };
+    Settled { routing, kept }
+}
+
+async fn rebuilt(cache: &actix::Addr<CacheActor>, scope: Scope) -> RoutingState {
+    let urgency = Urgency::Admin;
+    match cache.send(Rebuild { scope, urgency }).await {
         Ok(Ok(generation)) => RoutingState::InPlace(generation),
         Ok(Err(failed)) => {
             warn!(reason = failed.reason.as_str(); "a change is committed, but its rebuild failed");

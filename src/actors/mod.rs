@@ -24,6 +24,8 @@ pub mod changes;
 pub mod upkeep;
 /// What other nodes on the same database have changed.
 pub mod notices;
+/// Keeps on disk what a node can start from without its database.
+pub mod keeper;
 /// What the actors count, for `/metrics`.
 pub mod counters;
 

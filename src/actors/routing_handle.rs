@@ -5,19 +5,20 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, TryAcquireError, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, TryAcquireError, oneshot, watch};
 use tokio::time::timeout_at;
 
 use super::cache::{CacheActor, CacheOptions};
 use super::changes::Changes;
 use super::counters;
+use super::keeper::{Beginning, Journal};
 use super::lease::Lease;
 use super::messages::{
     Answer, BuildFailed, Choice, Choose, HasModel, Inspect, Inspection, IsOpen, Pick, Rebuild, Remember,
     Unanswered, Wait,
 };
 use super::query::QueryActor;
-use super::tokens::{Authenticate, Forget, ForgetId, NoToken, Token, TokenActor};
+use super::tokens::{Authenticate, Forget, ForgetId, KnownTokens, NoToken, Token, TokenActor};
 use super::upkeep::Refusals;
 use crate::routing::ids::{ChannelId, Generation, GroupName, KeyId};
 use crate::routing::pick::Question;
@@ -28,7 +29,8 @@ use crate::routing::router::{Found, NotOpen};
 use crate::routing::snapshot::Snapshot;
 use crate::store::connect::Database;
 use crate::store::key_hash::KeyHash;
-use crate::store::tokens::TokenId;
+use crate::store::snapshot_file::SnapshotFile;
+use crate::store::tokens::{TokenId, TokenRow};
 
 /// Picks under way at once; the mailbox of an actor has no bound of its own.
 const PICKS_AT_ONCE: usize = 20_000;
@@ -53,6 +55,10 @@ pub struct RoutingOptions {
     pub build_deadline: Duration,
     /// Lookups that run at once.
     pub lookup_connections: usize,
+    /// Where what a node can start from is kept.
+    pub snapshot_file: Option<SnapshotFile>,
+    /// What was kept there, to begin with while the database is away.
+    pub beginning: Option<Beginning>,
 }
 
 /// Picks, tokens, changes: everything that others ask of the actors.
@@ -61,6 +67,7 @@ pub struct Routing {
     cache: Addr<CacheActor>,
     query: Addr<QueryActor>,
     tokens: Addr<TokenActor>,
+    tokens_changed: Arc<Notify>,
     changes: Changes,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     picks: Arc<Semaphore>,
@@ -80,12 +87,16 @@ impl Routing {
             sync_interval,
             build_deadline,
             lookup_connections,
+            snapshot_file,
+            mut beginning,
         } = options;
+        let known = beginning.as_mut().map(|kept| std::mem::take(&mut kept.tokens));
         let (cache, snapshots) = CacheActor::new(CacheOptions {
             database: database.clone(),
             runtime: runtime.clone(),
             sync_interval,
             build_deadline,
+            beginning,
         });
         let cache = CacheActor::start_in_arbiter(&Arbiter::new().handle(), |_| cache);
         let query = QueryActor::new(
@@ -95,15 +106,16 @@ impl Routing {
             snapshots.clone(),
         );
         let query = QueryActor::start_in_arbiter(&Arbiter::new().handle(), |_| query);
-        let tokens = TokenActor::new(database.clone(), runtime.clone());
+        let tokens = TokenActor::new(database.clone(), runtime.clone(), known.unwrap_or_default());
         let tokens = TokenActor::start_in_arbiter(&Arbiter::new().handle(), |_| tokens);
-        let changes = Changes::new(cache.clone(), runtime);
+        let changes = Changes::new(cache.clone(), Journal::new(snapshot_file), runtime);
         let bell = changes.clone();
         database.on_dropped_receipt(move |committed| bell.ring(committed));
         Routing {
             cache,
             query,
             tokens,
+            tokens_changed: Arc::default(),
             changes,
             snapshots,
             picks: Arc::new(Semaphore::new(PICKS_AT_ONCE)),
@@ -260,16 +272,19 @@ impl Routing {
     pub async fn forget_token(&self, hash: KeyHash) {
         // A token actor that is gone remembers nothing.
         let _ = self.tokens.send(Forget { hash }).await;
+        self.tokens_changed.notify_one();
     }
 
     /// As `forget_token`, where no hash is told.
     pub async fn forget_token_id(&self, id: TokenId) {
         let _ = self.tokens.send(ForgetId { id: Some(id) }).await;
+        self.tokens_changed.notify_one();
     }
 
-    /// As `forget_token`, of every token.
+    /// It is not known which tokens have changed: each is asked anew when it is next shown.
     pub async fn forget_all_tokens(&self) {
         let _ = self.tokens.send(ForgetId { id: None }).await;
+        self.tokens_changed.notify_one();
     }
 
     /// For every write that touches routing.
@@ -280,6 +295,21 @@ impl Routing {
     /// The snapshot in place; its generation is 0 before the first.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshots.borrow())
+    }
+
+    /// Each snapshot as it is put in place.
+    pub(super) fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshots.clone()
+    }
+
+    /// Ends when a token was forgotten since it was last asked for.
+    pub(super) async fn tokens_changed(&self) {
+        self.tokens_changed.notified().await;
+    }
+
+    /// The tokens seen lately.
+    pub(super) async fn known_tokens(&self) -> Vec<TokenRow> {
+        self.tokens.send(KnownTokens).await.unwrap_or_default()
     }
 
     /// A snapshot was built.

@@ -71,6 +71,11 @@ pub struct ForgetId {
     pub id: Option<TokenId>,
 }
 
+/// Sent by: the keeper. Answered: at once, with the rows of the tokens seen lately.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Vec<TokenRow>")]
+pub struct KnownTokens;
+
 /// Why there is no token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoToken {
@@ -93,18 +98,21 @@ pub struct Token {
     networks: Option<Vec<IpNet>>,
     /// Unix milliseconds.
     expires_at: Option<i64>,
+    /// As it was read; none for a token of nobody.
+    row: Option<TokenRow>,
 }
 
 impl Token {
     fn new(row: TokenRow) -> Token {
         Token {
-            networks: row.allow_ips.map(|list| networks(row.id, &list)),
-            models: row.models.map(|models| models.into_iter().collect()),
+            networks: row.allow_ips.as_ref().map(|list| networks(row.id, list)),
+            models: row.models.as_ref().map(|models| models.iter().cloned().collect()),
             id: row.id,
-            name: row.name,
+            name: row.name.clone(),
             status: row.status,
-            groups: row.groups.into(),
+            groups: row.groups.clone().into(),
             expires_at: row.expires_at,
+            row: Some(row),
         }
     }
 
@@ -118,6 +126,7 @@ impl Token {
             models: None,
             networks: None,
             expires_at: None,
+            row: None,
         }
     }
 
@@ -178,11 +187,23 @@ struct Known {
 struct Outdated(bool);
 
 impl TokenActor {
-    pub fn new(database: Database, runtime: Handle) -> TokenActor {
+    /// `kept`: what was known in an earlier life; each is asked of the database again when it is next shown.
+    pub fn new(database: Database, runtime: Handle, kept: Vec<TokenRow>) -> TokenActor {
+        let now = Instant::now();
+        let mut known = LruCache::new(REMEMBERED);
+        for row in kept {
+            let (hash, token) = (row.key_hash, Arc::new(Token::new(row)));
+            let kept = Known {
+                token,
+                read_at: now,
+                ask_again_at: now,
+            };
+            known.put(hash, kept);
+        }
         TokenActor {
             database,
             runtime,
-            known: LruCache::new(REMEMBERED),
+            known,
             unknown: FxHashMap::default(),
             lookups: Lookups::new(BOUNDS),
             running: FxHashMap::default(),
@@ -379,6 +400,15 @@ impl Handler<Authenticate> for TokenActor {
     }
 }
 
+impl Handler<KnownTokens> for TokenActor {
+    type Result = MessageResult<KnownTokens>;
+
+    fn handle(&mut self, _: KnownTokens, _: &mut Self::Context) -> Self::Result {
+        let rows = self.known.iter().filter_map(|(_, known)| known.token.row.clone());
+        MessageResult(rows.collect())
+    }
+}
+
 impl Handler<Forget> for TokenActor {
     type Result = ();
 
@@ -396,7 +426,12 @@ impl Handler<ForgetId> for TokenActor {
 
     fn handle(&mut self, ForgetId { id }: ForgetId, _: &mut Self::Context) {
         match id {
-            None => self.known.clear(),
+            // They go on working while each is asked anew, as after a minute (R12): a crowd at the database's door would
+            // shut good ones out.
+            None => self
+                .known
+                .iter_mut()
+                .for_each(|(_, known)| known.ask_again_at = known.read_at),
             Some(id) => {
                 let its = |(hash, known): (&KeyHash, &Known)| (known.token.id == id).then_some(*hash);
                 let hashes: Vec<_> = self.known.iter().filter_map(its).collect();

@@ -101,7 +101,7 @@ impl UsageMetadata<'_> {
             input_tokens: self.prompt_token_count.count(),
             output_tokens: told
                 .or(thoughts)
-                .map(|_| told.unwrap_or(0) + thoughts.unwrap_or(0)),
+                .map(|_| told.unwrap_or(0).saturating_add(thoughts.unwrap_or(0))),
             cached_tokens: self.cached_content_token_count.count(),
         }
     }

@@ -86,10 +86,7 @@ pub(super) fn part(boundary: &str, name: &str, value: &str) -> String {
 
 /// A form's value must not be able to end its part.
 pub(super) fn one_line(value: &str) -> String {
-    value
-        .chars()
-        .filter(|letter| !matches!(letter, '\r' | '\n'))
-        .collect()
+    value.lines().collect::<Vec<_>>().join(" ").replace('\r', " ")
 }
 
 /// Finds the fields of a form.

@@ -29,8 +29,11 @@ pub(super) fn judge<'a>(progress: &mut Progress, data: &'a [u8]) -> Result<Judge
     if let Some(failure) = choices.failure {
         return Ok(Judged::error(Some(broken_off(&failure))));
     }
-    if choices.tool && !progress.in_tool && progress.lost && memmem::find(data, b"\"name\"").is_none() {
-        // What began the call, with its name, is lost.
+    progress.called |= choices.tool;
+    let without_beginning = choices.tool && !progress.in_tool && !has_a_name(data);
+    let without_call = choices.called && !progress.called;
+    if progress.lost && (without_beginning || without_call) {
+        // What began the call, with its name, is lost, or all of it.
         return Ok(Judged::of(EventKind::Hole));
     }
     progress.seen |= choices.seen;
@@ -48,6 +51,15 @@ pub(super) fn judge<'a>(progress: &mut Progress, data: &'a [u8]) -> Result<Judge
         text: choices.text.filter(|_| !opaque),
         opaque,
         ..Judged::of(kind)
+    })
+}
+
+/// Whether a `name` that is not empty stands in it.
+fn has_a_name(data: &[u8]) -> bool {
+    memmem::find_iter(data, b"\"name\"").any(|at| {
+        let value = data[at + b"\"name\"".len()..].trim_ascii_start();
+        let value = value.strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+        value.is_some_and(|value| value.starts_with(b"\"") && !value.starts_with(b"\"\""))
     })
 }
 
@@ -140,6 +152,8 @@ struct Choices<'a> {
     says_something: bool,
     opaque: bool,
     tool: bool,
+    /// It ends to have a tool called.
+    called: bool,
     /// A finish reason that says so; see [`failed_finish`].
     failure: Option<Cow<'a, str>>,
 }
@@ -181,6 +195,8 @@ impl<'de> Visitor<'de> for ChoicesVisitor {
             choices.opaque |= delta.other || content == Loose::Tree;
             choices.tool |= delta.tool;
             choices.text = content.text().filter(|text| !text.is_empty());
+            let reason = choice.finish_reason.as_str();
+            choices.called |= matches!(reason, Some("tool_calls" | "function_call"));
             let failure = choice.finish_reason.text();
             choices.failure = failure.filter(|reason| failed_finish(reason)).or(choices.failure);
         }

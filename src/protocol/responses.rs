@@ -21,7 +21,7 @@ pub(super) fn judge<'a>(
 ) -> Result<Judged<'a>, Unread> {
     let event: Event<'a> = parse(data)?;
     if let Some(number) = event.sequence_number.count() {
-        progress.next_sequence = number + 1;
+        progress.next_sequence = number.saturating_add(1);
     }
     let kind = event.kind.as_str().or(name).unwrap_or_default();
     match kind {

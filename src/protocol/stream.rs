@@ -211,6 +211,8 @@ pub(super) struct Progress {
     pub open_block: Option<u64>,
     /// An event was dropped because it is no JSON: it may have begun something.
     pub lost: bool,
+    /// A tool call, or a piece of one, has come.
+    pub called: bool,
     /// A part of the answer came before any finish.
     spoke_before_finish: bool,
     /// A part of the answer came behind a finish, so that a finish of this upstream's is no end.

@@ -23,4 +23,4 @@ pub mod lookups;
 pub mod router;
 
 #[cfg(test)]
-mod stage;
+pub(crate) mod stage;

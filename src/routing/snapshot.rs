@@ -79,6 +79,16 @@ pub struct Key {
     pub spec: KeySpec,
 }
 
+/// An ability as a snapshot shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct ShownAbility<'a> {
+    pub group: &'a GroupName,
+    pub model: &'a ModelName,
+    pub channel: ChannelId,
+    /// Its priority and weight, if it is open.
+    pub open: Option<(i64, u32)>,
+}
+
 /// A channel of which something could not be decoded (R7).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Quarantined {
@@ -197,6 +207,29 @@ impl Snapshot {
 
     pub fn channels(&self) -> impl Iterator<Item = &Arc<Channel>> {
         self.channels.iter().flatten()
+    }
+
+    /// Every ability of the channels that are in it, open or not.
+    pub fn abilities(&self) -> impl Iterator<Item = ShownAbility<'_>> {
+        self.channels().flat_map(move |channel| {
+            let slot = self.slots.get(&channel.id).copied();
+            let shown = move |(group, model): &(NameIndex, NameIndex)| {
+                let route = self.groups.get(*group as usize)?.get(*model);
+                let open = route.and_then(|route| route.candidate(slot?));
+                Some(ShownAbility {
+                    group: self.names.groups.name(*group)?,
+                    model: self.names.models.name(*model)?,
+                    channel: channel.id,
+                    open: open.map(|candidate| (candidate.priority, candidate.weight)),
+                })
+            };
+            channel.abilities.iter().filter_map(shown)
+        })
+    }
+
+    /// What is configured for models.
+    pub fn models(&self) -> impl Iterator<Item = &ModelSpec> {
+        self.models.values().map(|spec| &**spec)
     }
 
     pub fn quarantined(&self) -> &[Quarantined] {

@@ -5,14 +5,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use actix_web::dev::{Server, Service};
-use actix_web::http::KeepAlive;
+use actix_web::http::{KeepAlive, Version};
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use tokio::net::TcpSocket;
 
 use crate::config::Settings;
 use crate::relay::Relay;
-use crate::web::connection::{self, Connection};
+use crate::web::connection::{self, Call, Connection};
 use crate::web::{Desk, routes, starting};
 
 /// Connections that wait to be accepted while all workers are busy.
@@ -58,10 +58,16 @@ pub fn whole(
     let server = HttpServer::new(move || {
         App::new()
             .wrap_fn(|request, service| {
-                if let Some(connection) = request.conn_data::<Connection>() {
+                // HTTP/2 connections outlast their requests: those are counted by themselves.
+                let call = (request.version() == Version::HTTP_2).then(Call::begin);
+                if let (None, Some(connection)) = (&call, request.conn_data::<Connection>()) {
                     connection.speaks();
                 }
-                service.call(request)
+                let answer = service.call(request);
+                async move {
+                    let _call = call;
+                    answer.await
+                }
             })
             .configure(|app| routes::configure(app, &desk, &relay))
     });

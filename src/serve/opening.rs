@@ -31,20 +31,27 @@ pub async fn as_it_is(_: &Database) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Opens the database, again and again while it is away; any other error is final.
-pub async fn database(settings: &Settings, furnish: impl Furnish) -> Result<Database, StoreError> {
+/// The database that the settings name, not yet asked.
+pub fn unopened(settings: &Settings) -> Result<Database, StoreError> {
     let mut options = Options::new(provider_traits, Handle::current());
     options.lookup_connections = settings.lookup_connections;
     options.lookup_deadline = settings.lookup_timeout;
     options.admin_deadline = settings.admin_timeout;
-    let database =
-        persistently(async || Database::open(&settings.database_url, options.clone()).await).await?;
+    Database::unopened(&settings.database_url, options)
+}
+
+/// Makes it ready, again and again while it is away; any other error is final.
+pub async fn prepare(
+    database: &Database,
+    settings: &Settings,
+    furnish: impl Furnish,
+) -> Result<(), StoreError> {
+    persistently(async || database.prepare().await).await?;
     match &settings.admin_token {
-        Some(token) => given(&database, token).await?,
-        None => made(&database).await?,
+        Some(token) => given(database, token).await?,
+        None => made(database).await?,
     }
-    furnish(&database).await?;
-    Ok(database)
+    furnish(database).await
 }
 
 async fn given(database: &Database, token: &Secret) -> Result<(), StoreError> {

@@ -104,19 +104,24 @@ pub async fn insert_if_none(database: &Database, hash: KeyHash, role: &str) -> R
 }
 
 /// Makes sure that there is one with this hash: the one that the configuration gives. It takes the place of what was
-/// configured before, and of the one that the first start made: neither lets anybody in any longer.
+/// configured before, and of the one that the first start made. (A node that knows one of these believes it for some
+/// seconds more, or for as long as it cannot ask the database.)
 pub async fn ensure(database: &Database, hash: KeyHash, role: &str) -> Result<(), ChangeError> {
-    if find_by_hash(database, hash).await?.is_some() {
-        return Ok(());
-    }
     let new = (hash, role.to_owned());
     let done = commit::write_aside(database, new, |session, (hash, role)| {
         async move {
             admin_token::Entity::delete_many()
                 .filter(admin_token::Column::Name.is_in([CONFIGURED, MADE]))
+                .filter(admin_token::Column::KeyHash.ne(hash.to_hex()))
                 .exec(session)
                 .await?;
-            insert(session, CONFIGURED, hash, role).await?;
+            let mut same = Query::select();
+            same.column(admin_token::Column::Id)
+                .from(admin_token::Entity)
+                .and_where(admin_token::Column::KeyHash.eq(hash.to_hex()));
+            if session.first(&same, |_| ()).await?.is_none() {
+                insert(session, CONFIGURED, hash, role).await?;
+            }
             Ok(Written::aside(()))
         }
         .boxed()

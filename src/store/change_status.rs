@@ -225,13 +225,9 @@ async fn write_channel_status(
     Ok(())
 }
 
-/// A channel that the relay has closed for want of a key is open again as soon as it has one.
-pub(crate) async fn open_with_its_key(
-    session: &Session,
-    channel: &LockedChannel,
-    providers: ProviderLookup,
-) -> Result<(), ChangeError> {
-    if channel.status != Some(Status::AutoDisabled) || !channel.needs_key(providers) {
+/// A channel that the relay has closed is open again as soon as a key of it is.
+pub(crate) async fn open_with_its_key(session: &Session, channel: &LockedChannel) -> Result<(), ChangeError> {
+    if channel.status != Some(Status::AutoDisabled) {
         return Ok(());
     }
     let open = Target {
@@ -284,7 +280,7 @@ async fn change_key(session: &Session, wanted: &Wanted, id: KeyId) -> Result<Wri
     .await?;
     let closed = match target.to {
         Status::Enabled => {
-            open_with_its_key(session, &channel, wanted.providers).await?;
+            open_with_its_key(session, &channel).await?;
             Vec::new()
         }
         Status::Disabled | Status::AutoDisabled => closed_without(&channel, &keys, id, wanted.providers),

@@ -102,15 +102,19 @@ async fn closed(session: &Session) -> Result<Vec<Judged>, StoreError> {
             .and_where(channel_key::Column::Status.eq(status.word()))
             .take()
     };
+    let mut any_key = Query::select();
+    any_key
+        .column(channel_key::Column::ChannelId)
+        .from(channel_key::Entity);
     // A channel whose keys are all closed comes back with the first of them that works: the others stay closed.
-    let has_a_key = Expr::col(channel::Column::Id).in_subquery(with_key(Status::Enabled));
-    let waits_for_none = Expr::col(channel::Column::Id).not_in_subquery(with_key(Status::AutoDisabled));
+    let has_an_open_key = Expr::col(channel::Column::Id).in_subquery(with_key(Status::Enabled));
+    let has_no_key = Expr::col(channel::Column::Id).not_in_subquery(any_key);
     let mut channels = Query::select();
     channels
         .columns([channel::Column::Id, channel::Column::StatusChangedAt])
         .from(channel::Entity)
         .and_where(channel::Column::Status.eq(Status::AutoDisabled.word()))
-        .and_where(has_a_key.or(waits_for_none))
+        .and_where(has_an_open_key.or(has_no_key))
         .order_by(channel::Column::Id, Order::Asc);
     session
         .each_of(&channels, |row| {

@@ -201,6 +201,8 @@ async fn attempt<I: Sync, T>(
             Err(ChangeError::NotDone(no_repeat(lost)))
         }
         Err(_) => {
+            // Should it be done later after all, its own notice tells of it.
+            database.lost_a_commit();
             drop(receipt(database, written.closed));
             Err(ChangeError::Unknown(lost))
         }

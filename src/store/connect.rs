@@ -1,6 +1,6 @@
 //! Opens a database: connections by purpose, deadlines, migrations.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -64,6 +64,8 @@ struct Inner {
     moments: Moments,
     bell: OnceLock<Bell>,
     writes: AtomicU64,
+    /// A commit of this node may be done after its fate could not be found out.
+    lost_commit: AtomicBool,
 }
 
 /// Which connections a question is asked on.
@@ -81,15 +83,25 @@ impl Database {
     /// `url` is `sqlite:path` (the file is created), `postgres://…` or `mysql://…` (also `mariadb://…`).
     /// With the server down this is an error at once, or after `connect_deadline`.
     pub async fn open(url: &str, options: Options) -> Result<Database, StoreError> {
-        let target = Target::parse(url)?;
-        let runtime = options.runtime.clone();
-        let opening = runtime.spawn(async move {
-            migrate(&target, options.connect_deadline).await?;
-            let database = Database::on(target, options);
+        let database = Database::unopened(url, options)?;
+        database.prepare().await?;
+        Ok(database)
+    }
+
+    /// A database that nobody has asked yet: it may be away, and its tables may not be there.
+    pub fn unopened(url: &str, options: Options) -> Result<Database, StoreError> {
+        Ok(Database::on(Target::parse(url)?, options))
+    }
+
+    /// Connects and brings the tables up to date. Can be called again where it failed.
+    pub async fn prepare(&self) -> Result<(), StoreError> {
+        let database = self.clone();
+        let preparing = self.runtime().spawn(async move {
+            migrate(database.target(), database.options().connect_deadline).await?;
             commit::forget_old_marks(&database).await;
-            Ok(database)
+            Ok(())
         });
-        joined(opening).await
+        joined(preparing).await
     }
 
     fn on(target: Target, options: Options) -> Database {
@@ -122,6 +134,7 @@ impl Database {
             moments: Moments::default(),
             bell: OnceLock::new(),
             writes: AtomicU64::new(0),
+            lost_commit: AtomicBool::new(false),
         }))
     }
 
@@ -178,6 +191,15 @@ impl Database {
 
     pub(crate) fn options(&self) -> &Options {
         &self.0.options
+    }
+
+    pub(crate) fn lost_a_commit(&self) {
+        self.0.lost_commit.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether what this node has changed itself is news to it.
+    pub(crate) fn hears_itself(&self) -> bool {
+        self.0.lost_commit.load(Ordering::Relaxed)
     }
 
     /// Counts this node's writes.

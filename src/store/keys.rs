@@ -94,13 +94,12 @@ pub async fn add(
     channel: ChannelId,
     secrets: Vec<Secret>,
 ) -> Result<(AddedKeys, Receipt), ChangeError> {
-    let input = (channel, secrets, database.providers());
-    commit::write(database, input, |session, (channel, secrets, providers)| {
+    commit::write(database, (channel, secrets), |session, (channel, secrets)| {
         async move {
             let locked = lock_channel(session, *channel).await?;
             let added = insert_missing(session, locked.id, secrets, now_ms()).await?;
             if !added.added.is_empty() {
-                open_with_its_key(session, &locked, *providers).await?;
+                open_with_its_key(session, &locked).await?;
             }
             Ok(Written::routes(added, vec![locked.id], Vec::new()))
         }
@@ -167,9 +166,9 @@ pub async fn replace(
     key: KeyId,
     secret: Secret,
 ) -> Result<Receipt, ChangeError> {
-    let input = (channel, key, secret, database.providers());
-    let ((), receipt) = commit::write(database, input, |session, (channel, key, secret, providers)| {
-        put_secret(session, *channel, *key, secret, *providers).boxed()
+    let input = (channel, key, secret);
+    let ((), receipt) = commit::write(database, input, |session, (channel, key, secret)| {
+        put_secret(session, *channel, *key, secret).boxed()
     })
     .await?;
     Ok(receipt)
@@ -180,7 +179,6 @@ async fn put_secret(
     channel: ChannelId,
     id: KeyId,
     secret: &Secret,
-    providers: ProviderLookup,
 ) -> Result<Written<()>, ChangeError> {
     let locked = lock_channel(session, channel).await?;
     let keys = keys_of(session, channel).await?;
@@ -199,8 +197,8 @@ async fn put_secret(
         row.status = Set(Status::Enabled.word().to_owned());
         row.status_reason = Set(None);
     }
-    if key.status != Some(Status::Disabled) {
-        open_with_its_key(session, &locked, providers).await?;
+    if matches!(key.status, Some(Status::Enabled | Status::AutoDisabled)) {
+        open_with_its_key(session, &locked).await?;
     }
     channel_key::Entity::update_many()
         .set(row)

@@ -32,6 +32,10 @@ pub mod tokens;
 pub mod admin_tokens;
 /// What other nodes on the same database have changed.
 pub mod notices;
+/// What a node keeps on disk to start from without its database.
+pub mod kept;
+/// The file in which that is kept, sealed, and the journal of closings beside it.
+pub mod snapshot_file;
 /// The form in which tokens are kept.
 pub mod key_hash;
 /// One page of a list.

@@ -132,7 +132,8 @@ pub async fn since(database: &Database, known: i64) -> Result<News, StoreError> 
             notices_on(session, *known).boxed()
         })
         .await?;
-    Ok(news(database.node(), known, version, notices))
+    let own = (!database.hears_itself()).then(|| database.node());
+    Ok(news(own, known, version, notices))
 }
 
 struct Notice {
@@ -174,8 +175,8 @@ async fn notices_on(session: &Session, known: i64) -> Result<Vec<Notice>, StoreE
     Ok(notices)
 }
 
-/// `version` was read before the notices, so they go at least as far. A gap means that some are gone already.
-fn news(own: &str, known: i64, version: i64, notices: Vec<Notice>) -> News {
+/// `own`: the node whose notices are no news. `version` was read before the notices, so they go at least as far. A gap means that some are gone already.
+fn news(own: Option<&str>, known: i64, version: i64, notices: Vec<Notice>) -> News {
     let mut news = News {
         version: notices
             .last()
@@ -192,7 +193,7 @@ fn news(own: &str, known: i64, version: i64, notices: Vec<Notice>) -> News {
         news.anything = true;
         return news;
     }
-    for notice in notices.into_iter().filter(|notice| notice.node != own) {
+    for notice in notices.into_iter().filter(|notice| Some(&*notice.node) != own) {
         match notice.channels {
             Ok(Some(ids)) => {
                 let channels = news.channels.get_or_insert_default();
@@ -237,7 +238,11 @@ impl Ear {
     pub async fn called(&mut self) {
         if let Some(listener) = &mut self.listener {
             match listener.try_recv().await {
-                Ok(Some(_)) => return,
+                Ok(Some(_)) => {
+                    // Many calls are one question.
+                    while listener.next_buffered().is_some() {}
+                    return;
+                }
                 // The connection is lost.
                 Ok(None) => {}
                 Err(error) => log::info!("listening for changes broke off: {}", StoreError::from(error)),
@@ -299,13 +304,19 @@ mod tests {
             anything: false,
         };
         // One that was committed after the version was read is there already.
-        assert_eq!(news("a", 3, 6, notices), want);
+        assert_eq!(news(Some("a"), 3, 6, notices), want);
+        let own = news(None, 3, 4, vec![notice(4, "a", Some(&[9]), None)]);
+        assert_eq!(
+            own.channels,
+            Some([ChannelId(9)].into()),
+            "after a commit whose fate is unknown"
+        );
     }
 
     #[test]
     fn what_is_not_told_whole_may_be_anything() {
         let check = |known, version, notices| {
-            let news = news("a", known, version, notices);
+            let news = news(Some("a"), known, version, notices);
             assert!(news.anything, "{news:?}");
             assert!(news.version >= version);
         };

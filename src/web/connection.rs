@@ -22,13 +22,29 @@ struct Socket {
     spoken: AtomicBool,
 }
 
-/// Connections over which a request has come, and which the server has not closed yet.
+/// HTTP/1 connections over which a request has come, and which the server has not closed yet; calls by HTTP/2.
 static SPEAKING: AtomicUsize = AtomicUsize::new(0);
 
-/// How many connections are open over which a request has come. While the server drains, these are the ones whose
-/// answers are not yet all sent.
+/// How many HTTP/1 connections are open over which a request has come, and how many calls by HTTP/2 are under way. While
+/// the server drains, these are the ones whose answers are not yet all sent.
 pub fn speaking() -> usize {
     SPEAKING.load(Ordering::Relaxed)
+}
+
+/// A call by HTTP/2, until its answer begins.
+pub struct Call(());
+
+impl Call {
+    pub fn begin() -> Call {
+        SPEAKING.fetch_add(1, Ordering::Relaxed);
+        Call(())
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        SPEAKING.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Socket {

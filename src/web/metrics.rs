@@ -64,7 +64,12 @@ fn of_the_moment(seen: &Inspection, is_draining: bool) -> Result<Registry, prome
         registry.register(Box::new(age))?;
     }
     let counts = seen.counts;
-    let rows: [(&str, &str, usize); 10] = [
+    let rows: [(&str, &str, usize); 11] = [
+        (
+            "pointsman_snapshot_from_file",
+            "1 while picks go by a snapshot from a file, as the database has not been asked yet.",
+            usize::from(seen.kept_at.is_some()),
+        ),
         (
             "pointsman_snapshot_channels",
             "Channels in the snapshot.",

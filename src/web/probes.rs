@@ -66,6 +66,10 @@ async fn parts(desk: &Desk, reason: Option<&'static str>) -> Value {
     parts["snapshot"]["age_ms"] = json!(seen.age_ms);
     parts["snapshot"]["built_at"] = json!(seen.built_at.and_then(rfc3339));
     parts["snapshot"]["counts"] = json!(seen.counts);
+    parts["snapshot"]["from_file"] = json!(seen.kept_at.is_some());
+    if let Some(at) = seen.kept_at {
+        parts["snapshot"]["kept_at"] = json!(rfc3339(at));
+    }
     // The last build is the last word of the database: a probe does not ask it anew.
     parts["database"] = json!({"ok": seen.failures == 0, "failed_builds": seen.failures});
     parts["last_error"] = match &seen.last_error {

@@ -66,6 +66,8 @@ impl Core {
             sync_interval: tuning.sync_interval,
             build_deadline: tuning.build_deadline,
             lookup_connections: tuning.lookup_connections as usize,
+            snapshot_file: None,
+            beginning: None,
         };
         let (started, starting) = mpsc::channel();
         let thread = std::thread::spawn(move || {

@@ -473,7 +473,7 @@ fn an_override_changes_the_fields_of_a_form() {
         format!(
             "{}{}{file}{model}--XX--|",
             part("temperature", "0.5"),
-            part("a%22b", "twolines")
+            part("a%22b", "two lines")
         ),
     );
     check(

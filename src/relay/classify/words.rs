@@ -150,6 +150,7 @@ const NAMES: &Table = &[
         Meaning::Request,
         &[
             "unsupported_parameter",
+            "invalid_value",
             "unsupported_value",
             "unknown_parameter",
             "missing_required_parameter",
@@ -199,37 +200,59 @@ fn by_number(error: &UpstreamError) -> Option<Meaning> {
 /// mistake could say has no place among those that close a key or cool a model: "'max_tokens' is not supported with
 /// this model" is about the parameter.
 const PHRASES: &Table = &[
+    // First: these quote what the client has sent, which may be any of the phrases below.
+    (
+        Meaning::Request,
+        &[
+            // OpenAI.
+            "^invalid value",
+            "^invalid type",
+            "^unknown parameter",
+            "^unrecognized request argument",
+            // Anthropic, Mistral, vLLM: paths of fields before the words.
+            "extra inputs are not permitted",
+            "input should be",
+            "field required",
+            // Gemini.
+            "^invalid json payload",
+            "^invalid value at",
+        ],
+    ),
+    // These close keys: each begins its message, where nothing that a client has sent can stand.
     (
         Meaning::Account,
         &[
             // OpenAI, xAI, DashScope.
-            "incorrect api key",
-            "invalid api key",
-            "account is not active",
-            "account has been deactivated",
-            "used all available credits",
+            "^incorrect api key",
+            "^invalid api key",
+            "^your account is not active",
+            "^your * account has been deactivated",
+            "^your account has been deactivated",
+            "^your team * has either used all available credits",
             // Anthropic.
-            "credit balance is too low",
-            "specified api usage limits",
-            "specified workspace api usage limits",
-            "organization has been disabled",
-            "organization is disabled",
+            "^your credit balance is too low",
+            "^you have reached your specified api usage limits",
+            "^you have reached your specified workspace api usage limits",
+            "^this organization has been disabled",
+            "^your organization has been disabled",
+            "^your organization is disabled",
             // Gemini.
-            "api key not valid",
-            "api key expired",
-            "api key was reported as leaked",
+            "^api key not valid",
+            "^api key expired",
+            "^your api key was reported as leaked",
             // Azure.
-            "invalid subscription key",
-            "out of call volume quota",
+            "^access denied due to invalid subscription key",
+            "^out of call volume quota",
             // OpenRouter.
-            "key limit exceeded",
-            "insufficient credits",
-            "not enough credits",
+            "^key limit exceeded",
+            "^insufficient credits",
+            "^this request requires more credits",
             // DeepSeek, Moonshot, SiliconFlow, VolcEngine.
-            "insufficient balance",
-            "account is suspended",
-            "account balance is insufficient",
-            "overdue balance",
+            "^insufficient balance",
+            "^your account * is suspended",
+            "^sorry, your account balance is insufficient",
+            "^your account balance is insufficient",
+            "^the request failed because your account has an overdue balance",
         ],
     ),
     (

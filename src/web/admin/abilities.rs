@@ -46,7 +46,7 @@ pub async fn patch(desk: Data<Desk>, Body(change): Body<Change>) -> Result<HttpR
     let write = async move { abilities::patch(&database, key, patch).await };
     let done = desk.routing.changes().run(write).await;
     let done = done.map_err(|error| ApiError::of_change(error, What::Ability))?;
-    Ok(changed(json!(done.value), done.routing))
+    Ok(changed(json!(done.value), done.settled))
 }
 
 impl Change {

@@ -51,7 +51,7 @@ pub async fn create(desk: Data<Desk>, Body(body): Body<ChannelBody>) -> Result<H
     let done = desk.routing.changes().run(write).await;
     let done = done.map_err(|error| ApiError::of_change(error, What::Channel))?;
     let place = format!("/api/channels/{}", done.value);
-    Ok(created(row(&desk, done.value).await, &place, done.routing))
+    Ok(created(row(&desk, done.value).await, &place, done.settled))
 }
 
 pub async fn get(desk: Data<Desk>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
@@ -74,7 +74,7 @@ pub async fn patch(
     };
     let done = desk.routing.changes().run(write).await;
     let done = done.map_err(|error| ApiError::of_change(error, What::Channel))?;
-    Ok(changed(row(&desk, id).await, done.routing))
+    Ok(changed(row(&desk, id).await, done.settled))
 }
 
 /// One that is gone already is gone; an id that never was is a mistake.
@@ -87,7 +87,7 @@ pub async fn delete(desk: Data<Desk>, request: HttpRequest) -> Result<HttpRespon
     };
     let done = desk.routing.changes().run(write).await;
     let done = done.map_err(|error| ApiError::of_change(error, What::Channel))?;
-    Ok(deleted(done.routing))
+    Ok(deleted(done.settled))
 }
 
 /// `{"status": "enabled" | "disabled", "reason"?}`, of a channel or a key.
@@ -138,7 +138,7 @@ pub async fn set_status(
     };
     let done = desk.routing.changes().run(write).await;
     let done = done.map_err(|error| ApiError::of_change(error, What::Channel))?;
-    Ok(changed(row(&desk, id).await, done.routing))
+    Ok(changed(row(&desk, id).await, done.settled))
 }
 
 /// The channel that the path names.

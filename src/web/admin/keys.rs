@@ -71,7 +71,7 @@ pub async fn add(
         "ids": done.value.added,
     });
     let place = format!("/api/channels/{channel}/keys");
-    Ok(super::changed::created(row, &place, done.routing))
+    Ok(super::changed::created(row, &place, done.settled))
 }
 
 /// `secret` is the column's name; `key` is what people call it.
@@ -99,7 +99,7 @@ pub async fn replace(
     };
     let done = desk.routing.changes().run(write).await;
     let done = done.map_err(|error| ApiError::of_change(error, What::Key))?;
-    Ok(changed(row(&desk, channel, key).await, done.routing))
+    Ok(changed(row(&desk, channel, key).await, done.settled))
 }
 
 pub async fn set_status(
@@ -116,7 +116,7 @@ pub async fn set_status(
     };
     let done = desk.routing.changes().run(write).await;
     let done = done.map_err(|error| ApiError::of_change(error, What::Key))?;
-    Ok(changed(row(&desk, channel, key).await, done.routing))
+    Ok(changed(row(&desk, channel, key).await, done.settled))
 }
 
 pub async fn delete(desk: Data<Desk>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
@@ -128,7 +128,7 @@ pub async fn delete(desk: Data<Desk>, request: HttpRequest) -> Result<HttpRespon
     };
     let done = desk.routing.changes().run(write).await;
     let done = done.map_err(|error| ApiError::of_change(error, What::Key))?;
-    Ok(deleted(done.routing))
+    Ok(deleted(done.settled))
 }
 
 /// The channel's keys of a body, named one by one.

@@ -57,11 +57,11 @@ pub async fn put(
     let put = desk.routing.changes().run(write).await;
     let Changed {
         value: is_new,
-        routing,
+        settled,
     } = put.map_err(|error| ApiError::of_change(error, What::Model))?;
     Ok(match is_new {
-        true => created(answer, request.path(), routing),
-        false => changed(answer, routing),
+        true => created(answer, request.path(), settled),
+        false => changed(answer, settled),
     })
 }
 
@@ -74,8 +74,8 @@ pub async fn delete(desk: Data<Desk>, request: HttpRequest) -> Result<HttpRespon
     let database = desk.database.clone();
     let write = async move { models::delete(&database, &name).await };
     let gone = desk.routing.changes().run(write).await;
-    let Changed { routing, .. } = gone.map_err(|error| ApiError::of_change(error, What::Model))?;
-    Ok(deleted(routing))
+    let Changed { settled, .. } = gone.map_err(|error| ApiError::of_change(error, What::Model))?;
+    Ok(deleted(settled))
 }
 
 impl ModelBody {

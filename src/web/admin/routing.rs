@@ -25,7 +25,7 @@ pub async fn rebuild(desk: Data<Desk>) -> Result<HttpResponse, ApiError> {
 
 async fn state(desk: &Desk) -> Result<Value, ApiError> {
     let seen = desk.routing.inspect().await.ok_or(ApiError::Overloaded)?;
-    let mut state = with_times(&seen, &["built_at"])?;
+    let mut state = with_times(&seen, &["built_at", "kept_at"])?;
     if let Some(error) = &seen.last_error {
         state["last_error"]["at"] = json!(rfc3339(error.at));
     }

@@ -14,3 +14,4 @@ mod r8_picks_never_wait;
 mod r9_one_commit;
 mod secrets;
 mod several_nodes;
+mod start_without_database;

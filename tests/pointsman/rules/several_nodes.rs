@@ -85,7 +85,13 @@ on_each_database! {
         soon(&stage, &others, 503, "without a key").await;
         call(Method::POST, &format!("{channel}/keys"), json!({"keys": ["sk-two-2222"]})).await;
         soon(&stage, &others, 200, "with another key").await;
+        let before = generation(&stage, &others[1]).await;
         call(Method::PUT, &format!("/api/models/{MODEL}"), json!({"fallbacks": ["other"]})).await;
+        eventually(SOON, async || match generation(&stage, &others[1]).await {
+            later if later > before => Ok(()),
+            same => Err(same),
+        })
+        .await;
 
         let token: Vec<i64> = stage.query("SELECT id FROM tokens").await;
         let token = format!("/api/tokens/{}", token[0]);
