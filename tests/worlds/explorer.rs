@@ -30,6 +30,10 @@ pub trait World {
     fn take(&self, state: &mut Self::State, step: &Self::Step) -> Result<(), String>;
     /// Everything of the state that what follows can depend on.
     fn key(&self, state: &Self::State, hasher: &mut impl Hasher);
+    /// Whether the key is all of the state, so that nothing can have been left out of it.
+    fn is_key_whole(&self) -> bool {
+        false
+    }
     fn kind(&self, step: &Self::Step) -> Kind;
     /// What the liveness checks ask of a state.
     fn marks(&self, state: &Self::State) -> Bits;
@@ -115,7 +119,10 @@ pub fn explore<W: World>(world: &W) -> Result<Graph<'_, W>, Broken> {
                 queue.push_back(next);
             } else {
                 found_again += 1;
-                if found_again % TRY_EVERY == 0 && tries.len() < TRIES_AT_MOST {
+                if !world.is_key_whole()
+                    && found_again.is_multiple_of(TRY_EVERY)
+                    && tries.len() < TRIES_AT_MOST
+                {
                     tries.push((next, target));
                 }
             }
@@ -165,7 +172,9 @@ impl<W: World> Graph<'_, W> {
         let inside: Vec<bool> = self.marks.iter().map(|marks| during(*marks)).collect();
         let goes =
             |from: usize, edge: &(u32, Kind)| inside[from] && inside[edge.0 as usize] && has(steps, edge.1);
-        for component in self.components(&goes) {
+        let mut components = self.components(&goes);
+        components.sort_unstable_by_key(|component| component[0]); // the nearest first
+        for component in components {
             let within = |index: u32| component.binary_search(&index).is_ok();
             let inner: Vec<(u32, &(u32, Kind))> = component
                 .iter()

@@ -11,6 +11,7 @@
 mod dice;
 mod explorer;
 mod relative;
+mod stage;
 
 mod closings;
 mod lookups;
