@@ -11,22 +11,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pointsman::routing::closings::{Closed, Closing};
-use pointsman::routing::ids::{ChannelId, Generation, Moment};
-use pointsman::routing::lookups::{Bounds, Lookups};
-use pointsman::routing::outcome::Outcome;
-use pointsman::routing::rebuilds::{BuildNumber, Rebuilds, Scope, Step, Urgency};
+use pointsman::routing::ids::{ChannelId, Moment};
+use pointsman::routing::lookups::Lookups;
+use pointsman::routing::rebuilds::{BuildNumber, Rebuilds, Scope, Urgency};
 use pointsman::routing::refusal::Refusal;
-use pointsman::routing::router::{Built, Chosen, Found, Grant, Router};
+use pointsman::routing::router::{Chosen, Found, Router};
 use pointsman::routing::snapshot::Snapshot;
 
 use super::dice::Dice;
-use super::stage::{GROUP, MODEL, draft, question};
+use super::stage::{GROUP, KEY, KEYED, MODEL, OPEN, SECRET, draft, question, version};
 
 mod events;
 mod key;
+mod node;
+mod oracle;
 mod tests;
 
 use events::Event;
+use oracle::{judge, note_whether_open, undo_openings};
 
 /// As `routing_handle.rs` has it.
 const LOOKUPS_A_PICK: u32 = 5;
@@ -46,6 +48,8 @@ pub struct Houses {
     build_failures_in_a_row: u32,
     /// Whether builds are also given up, and end late.
     gives_up: bool,
+    /// The channel has a key, and is open as its key is enabled.
+    keyed: bool,
     /// Whether a commit's answer may be lost for good.
     loses_answers: bool,
     /// The nodes have just started, and their first build is still to come.
@@ -71,6 +75,10 @@ enum Change {
         closes: usize,
         opens: usize,
     },
+    /// Closes the channel's only key, and with it the channel.
+    CloseKey(usize),
+    /// Gives the key of the open channel another secret.
+    ReplaceSecret(usize),
 }
 
 /// What a careless driver would do.
@@ -132,6 +140,8 @@ struct Node {
     /// For the oracle: the commits before lookups that found each channel open and were chosen from. They lift its
     /// closings, and the snapshot serves it again.
     lifted: Vec<u16>,
+    /// For the oracle: no older version of the secret may be picked.
+    secret: u8,
     /// For the oracle: channels whose opening was said to be in place, and that nobody has closed since.
     in_place: u8,
 }
@@ -166,6 +176,8 @@ struct Progress {
     undone: bool,
     /// The commit's fate could not be found out in time.
     lost: bool,
+    /// The version of the secret that its commit has written.
+    secret: u8,
     /// A moment that a careless driver drew before the commit.
     early: Option<Moment>,
 }
@@ -318,10 +330,14 @@ impl Houses {
                 .nodes
                 .iter_mut()
                 .for_each(|node| node.in_place &= !(1 << channel));
-            self.undo_openings(state, channel, None);
+            undo_openings(self, state, channel, 0..self.operators.len());
         }
         if let Some(channel) = change.opens() {
             state.database |= 1 << channel;
+        }
+        if let Change::ReplaceSecret(_) = change {
+            state.database += SECRET;
+            state.operators[operator].secret = version(state.database);
         }
         state.commits |= self.commit_bit(operator, state.operators[operator].change);
         note_whether_open(state);
@@ -334,39 +350,37 @@ impl Houses {
         };
         let change = self.change(state, operator);
         let node = &mut state.nodes[self.operators[operator].node];
+        let key = |channel| Closed::Key {
+            channel: id(channel),
+            key: KEY,
+        };
         let closed = match change {
-            Change::Close(channel) | Change::Swap { closes: channel, .. } => Closed::Channel(id(channel)),
-            Change::Hold(channel) => Closed::Ability {
+            Change::Close(channel) | Change::Swap { closes: channel, .. } => {
+                vec![Closed::Channel(id(channel))]
+            }
+            Change::Hold(channel) => vec![Closed::Ability {
                 channel: id(channel),
                 group: GROUP.into(),
                 model: MODEL.into(),
-            },
+            }],
+            Change::CloseKey(channel) => vec![key(channel), Closed::Channel(id(channel))],
+            Change::ReplaceSecret(channel) => vec![key(channel)],
             Change::Open(_) => return,
         };
         if self.wrong != Some(Wrong::DoesNotClose) {
-            node.router.close([Closing { closed, at }]);
+            let closings = closed.into_iter().map(|closed| Closing { closed, at });
+            node.router.close(closings);
         }
         node.told |= self.commit_bit(operator, state.operators[operator].change);
+        node.secret = node.secret.max(state.operators[operator].secret);
         state.operators[operator].stage = Stage::Closed;
         // A closing that was overtaken by an opening, and is told after it, bars until the next read all the same:
         // what was opened is found by lookups till then.
-        if let Some(channel) = change.closes() {
-            let at = self.operators[operator].node;
-            state.nodes[at].in_place &= !(1 << channel);
-            self.undo_openings(state, channel, Some(at));
-        }
-    }
-
-    /// Openings of the channel that are under way (on that node) promise nothing any more.
-    fn undo_openings(&self, state: &mut State, channel: usize, node: Option<usize>) {
-        for operator in 0..self.operators.len() {
-            let is_there = node.is_none_or(|node| self.operators[operator].node == node);
-            let progress = &mut state.operators[operator];
-            let change = self.operators[operator].changes.get(progress.change);
-            if is_there && progress.stage != Stage::Ready && change.and_then(|c| c.opens()) == Some(channel) {
-                progress.undone = true;
-            }
-        }
+        let at = self.operators[operator].node;
+        let others =
+            (0..self.operators.len()).filter(|other| *other != operator && self.operators[*other].node == at);
+        state.nodes[at].in_place &= !(1 << change.bars());
+        undo_openings(self, state, change.bars(), others);
     }
 
     fn ask_for_build(&self, state: &mut State, operator: usize) -> Result<(), String> {
@@ -437,7 +451,7 @@ impl Houses {
 
     /// A question: what the snapshot cannot answer is a miss.
     fn pick(&self, state: &mut State, asker: usize) -> Result<(), String> {
-        let none_open = state.database == 0;
+        let none_open = state.database & OPEN == 0;
         let node = &mut state.nodes[self.askers[asker]];
         for dice in [Dice::Low, Dice::High] {
             let mut dice = dice;
@@ -563,82 +577,6 @@ impl Houses {
             }
         }
     }
-
-    /// R10: of all closings that were told on this node, the read that granted knows.
-    fn check_grant(&self, node: &Node, grant: &Grant, found: Option<(&Found, u16)>) -> Result<(), String> {
-        let granted = grant.picked.channel.id;
-        let channel = granted.0 as usize - 1;
-        let closings = node.told & self.closers(channel);
-        let snapshot = node.router.snapshot();
-        let by_snapshot = snapshot.shows_open(granted, GROUP, MODEL);
-        if by_snapshot && closings & !(node.known[channel] | node.lifted[channel]) == 0 {
-            return Ok(());
-        }
-        let Some((found, commits)) = found else {
-            return Err(format!(
-                "R10: channel {granted} is picked though its closing was told"
-            ));
-        };
-        if !found.route.shows_open(granted, GROUP, MODEL) {
-            return Err(format!(
-                "R3: channel {granted} is picked, and no read shows it open"
-            ));
-        }
-        if closings & !commits != 0 {
-            return Err(format!(
-                "R10: channel {granted} is picked from a lookup that began before its closing, which was told"
-            ));
-        }
-        if !by_snapshot && snapshot.read_at(granted) > found.began {
-            return Err(format!(
-                "R10: channel {granted} is picked though a newer read shows it closed"
-            ));
-        }
-        Ok(())
-    }
-
-    /// R10: what was opened in place can be picked from the snapshot.
-    fn check_openings(&self, state: &State) -> Result<(), String> {
-        for (number, node) in state.nodes.iter().enumerate() {
-            for channel in (0..self.open.len()).filter(|channel| node.in_place >> channel & 1 == 1) {
-                if !node.can_pick(channel) {
-                    return Err(format!(
-                        "R10: channel {} was opened in place on node {number} and cannot be picked",
-                        channel + 1
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A refusal for want of a channel is right only if nothing was open at some moment since the question; one for want
-/// of a database only if a lookup failed; and nothing else refuses here.
-fn judge(refusal: &Refusal, none_open: bool, failed: bool) -> Result<(), String> {
-    let is_right = match refusal {
-        Refusal::NoAvailableChannel | Refusal::ModelNotFound | Refusal::ProtocolNotServed => none_open,
-        Refusal::RoutingUnavailable => failed,
-        _ => false,
-    };
-    if is_right {
-        return Ok(());
-    }
-    let code = refusal.code();
-    Err(format!(
-        "R3: refused with {code} though something was open at every moment since the question"
-    ))
-}
-
-/// Those who ask now have seen whether anything is open.
-fn note_whether_open(state: &mut State) {
-    if state.database == 0 {
-        for asker in &mut state.askers {
-            if let Asker::Asks(asking) = asker {
-                asking.none_open = true;
-            }
-        }
-    }
 }
 
 impl Change {
@@ -647,158 +585,29 @@ impl Change {
             Change::Close(channel) | Change::Hold(channel) | Change::Swap { closes: channel, .. } => {
                 Some(channel)
             }
-            Change::Open(_) => None,
+            Change::CloseKey(channel) => Some(channel),
+            Change::Open(_) | Change::ReplaceSecret(_) => None,
+        }
+    }
+
+    /// The channel of which something is barred when it is told.
+    fn bars(self) -> usize {
+        match self {
+            Change::Open(channel) | Change::ReplaceSecret(channel) => channel,
+            _ => self.closes().unwrap_or(0),
         }
     }
 
     fn opens(self) -> Option<usize> {
         match self {
-            Change::Open(channel) | Change::Swap { opens: channel, .. } => Some(channel),
-            Change::Close(_) | Change::Hold(_) => None,
+            Change::Open(channel) | Change::Swap { opens: channel, .. } | Change::ReplaceSecret(channel) => {
+                Some(channel)
+            }
+            Change::Close(_) | Change::Hold(_) | Change::CloseKey(_) => None,
         }
     }
 }
 
 fn id(channel: usize) -> ChannelId {
     ChannelId(channel as i64 + 1)
-}
-
-impl Node {
-    /// A node whose snapshot shows this; or that has none yet.
-    fn new(channels: usize, database: Option<u8>, now: Instant) -> Node {
-        let mut node = Node {
-            router: Router::new(A_WHILE),
-            rebuilds: Rebuilds::default(),
-            lookups: Lookups::new(Bounds {
-                running: 1,
-                waiting: 1,
-            }),
-            moments: 0,
-            now,
-            timers: BTreeSet::new(),
-            newest_build: 0,
-            build: None,
-            late: None,
-            lookup: None,
-            syncs: 0,
-            asked_lately: None,
-            told: 0,
-            known: vec![0; channels],
-            lifted: vec![0; channels],
-            in_place: 0,
-        };
-        if let Some(database) = database {
-            let began = node.draw();
-            let rows = draft(channels, database, |_| true);
-            let built = Built::new(
-                rows,
-                &Snapshot::default(),
-                Scope::Everything,
-                Generation(1),
-                began,
-            );
-            drop(node.router.install(built, now));
-        } else {
-            let asked = node.ask(Scope::Everything, Urgency::Background, None, 0);
-            asked.expect("the first build is the only one");
-        }
-        node
-    }
-
-    fn draw(&mut self) -> Moment {
-        self.moments += 1;
-        Moment(self.moments)
-    }
-
-    fn ask(
-        &mut self,
-        scope: Scope,
-        urgency: Urgency,
-        operator: Option<usize>,
-        commits: u16,
-    ) -> Result<(), String> {
-        let step = self.rebuilds.ask(scope, urgency, operator, self.now);
-        self.follow(step, commits)
-    }
-
-    fn follow(&mut self, step: Step, commits: u16) -> Result<(), String> {
-        match step {
-            Step::Rest => Ok(()),
-            Step::WakeAt(at) => {
-                self.timers.insert(at);
-                Ok(())
-            }
-            Step::Start { number, scope } => {
-                if self.build.is_some() {
-                    return Err("R5: two builds run at once".to_owned());
-                }
-                self.newest_build = number.0;
-                let began = self.draw();
-                self.build = Some(Build {
-                    number,
-                    scope,
-                    base: Arc::clone(self.router.snapshot()),
-                    began,
-                    commits,
-                    read: None,
-                });
-                Ok(())
-            }
-        }
-    }
-
-    fn install(&mut self, build: Build) -> Result<(), String> {
-        let Some(read) = build.read else {
-            return Err("a build ends that has read nothing".to_owned());
-        };
-        let channels = self.known.len();
-        let rows = draft(channels, read, |channel| build.scope.covers(id(channel)));
-        let number = Generation(build.number.0 + 1);
-        let before: Vec<Moment> = (0..channels)
-            .map(|c| self.router.snapshot().read_at(id(c)))
-            .collect();
-        let built = Built::new(rows, &build.base, build.scope.clone(), number, build.began);
-        drop(self.router.install(built, self.now));
-        for (channel, before) in before.into_iter().enumerate() {
-            if self.router.snapshot().read_at(id(channel)) < before {
-                return Err(format!(
-                    "R5: an older build replaces what is known of channel {}",
-                    channel + 1
-                ));
-            }
-            if build.scope.covers(id(channel)) {
-                self.known[channel] = build.commits;
-            }
-        }
-        Ok(())
-    }
-
-    fn start_lookups(&mut self, commits: u16) {
-        while self.lookups.start_next().is_some() {
-            let began = self.draw();
-            self.lookup = Some(Lookup {
-                began,
-                commits,
-                read: None,
-                joined: 0,
-                half: None,
-            });
-        }
-    }
-
-    /// An attempt that is over at once: health is not what is explored here.
-    fn hand_back(&mut self, grant: &Grant) {
-        let now = self.now;
-        let _ = self.router.report(grant.lease, &Outcome::Ok, now, &mut Dice::Low);
-    }
-
-    fn can_pick(&self, channel: usize) -> bool {
-        let (snapshot, id) = (self.router.snapshot(), id(channel));
-        let read_at = snapshot.read_at(id);
-        let is_barred = self
-            .router
-            .closings()
-            .bars_ability(id, &GROUP.into(), &MODEL.into(), read_at);
-        snapshot.shows_open(id, GROUP, MODEL) && !is_barred
-    }
 }

@@ -453,7 +453,7 @@ fn world(askers: usize, scopes: &[Scope]) -> Rebuilding {
     Rebuilding {
         askers,
         scopes: scopes.to_vec(),
-        failures_in_a_row: 3 + size() as u32,
+        failures_in_a_row: 2 + size() as u32,
         wrong: None,
         began: Instant::now(),
     }

@@ -4,28 +4,78 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pointsman::routing::build::Draft;
-use pointsman::routing::ids::{ChannelId, Protocol};
+use pointsman::routing::ids::{ChannelId, KeyId, Protocol};
 use pointsman::routing::pick::{CoolingRule, Question};
 use pointsman::routing::rows::{
-    AbilityRow, ChannelRow, ChannelSpec, KeyMode, ProviderTraits, Settings, Status,
+    AbilityRow, ChannelRow, ChannelSpec, KeyMode, KeyRow, KeySpec, ProviderTraits, Secret, Settings, Status,
 };
 use pointsman::routing::tried::Tried;
 
 pub const GROUP: &str = "g";
 pub const MODEL: &str = "m";
 
+/// The key of the channel that has one.
+pub const KEY: KeyId = KeyId(10);
+pub const KEYED: u8 = 1 << 7;
+/// One more version of its secret.
+pub const SECRET: u8 = 1 << 4;
+/// A bit for each channel that is open.
+pub const OPEN: u8 = SECRET - 1;
+
 /// Those of the channels 1, 2, … that `reads` names; of `open` bit n tells of channel n + 1.
+/// With `KEYED`, a channel has a key, whose secret's version stands at `SECRET`; it is open as its key is enabled.
 pub fn draft(channels: usize, open: u8, reads: impl Fn(usize) -> bool) -> Draft {
     let mut draft = Draft::default();
     for channel in (0..channels).filter(|channel| reads(*channel)) {
         let is_open = open >> channel & 1 == 1;
-        tell(&mut draft, channel, is_open, Settings::default(), &[MODEL]);
+        let is_keyed = open & KEYED != 0;
+        tell(
+            &mut draft,
+            channel,
+            is_open || is_keyed,
+            is_keyed,
+            Settings::default(),
+            &[MODEL],
+        );
+        if is_keyed {
+            draft.key(key(channel, is_open, version(open)));
+        }
     }
     draft
 }
 
-/// A channel without keys, and its abilities.
-pub fn tell(draft: &mut Draft, channel: usize, is_open: bool, settings: Settings, models: &[&str]) {
+fn key(channel: usize, is_enabled: bool, version: u8) -> KeyRow {
+    let status = if is_enabled {
+        Status::Enabled
+    } else {
+        Status::Disabled
+    };
+    KeyRow {
+        id: KEY,
+        channel: ChannelId(channel as i64 + 1),
+        status: Ok(status),
+        status_changed_at: 0,
+        key: Ok(KeySpec {
+            secret: Secret::new(&version.to_string()),
+            hint: "".into(),
+        }),
+    }
+}
+
+/// The version of the secret that a database has.
+pub fn version(database: u8) -> u8 {
+    (database & !KEYED) / SECRET
+}
+
+/// A channel, without keys as yet, and its abilities.
+pub fn tell(
+    draft: &mut Draft,
+    channel: usize,
+    is_open: bool,
+    needs_key: bool,
+    settings: Settings,
+    models: &[&str],
+) {
     let id = ChannelId(channel as i64 + 1);
     draft.channel(ChannelRow {
         id,
@@ -36,7 +86,7 @@ pub fn tell(draft: &mut Draft, channel: usize, is_open: bool, settings: Settings
         }),
         status_changed_at: 0,
         status_reason: None,
-        spec: Ok(Arc::new(spec(settings))),
+        spec: Ok(Arc::new(spec(settings, needs_key))),
     });
     for model in models {
         draft.ability(AbilityRow {
@@ -51,13 +101,13 @@ pub fn tell(draft: &mut Draft, channel: usize, is_open: bool, settings: Settings
     }
 }
 
-fn spec(settings: Settings) -> ChannelSpec {
+fn spec(settings: Settings, needs_key: bool) -> ChannelSpec {
     ChannelSpec {
         name: String::new(),
         provider: "openai".to_owned(),
         traits: ProviderTraits {
             protocols: [Protocol::OpenAi].into_iter().collect(),
-            needs_key: false,
+            needs_key,
         },
         base_url: None,
         priority: 0,

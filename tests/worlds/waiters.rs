@@ -150,7 +150,7 @@ impl Waiting {
             max_in_flight: self.max_in_flight,
             ..Settings::default()
         };
-        tell(&mut draft, 0, true, settings, &[MODEL, OTHER_MODEL]);
+        tell(&mut draft, 0, true, false, settings, &[MODEL, OTHER_MODEL]);
         draft
     }
 

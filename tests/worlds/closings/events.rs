@@ -41,7 +41,7 @@ pub const LATE: Kind = 24;
 pub const MESSAGES: Kind = 28;
 
 impl Houses {
-    pub fn events(&self, state: &State) -> Vec<Event> {
+    pub(super) fn events(&self, state: &State) -> Vec<Event> {
         let mut events = Vec::new();
         for operator in 0..self.operators.len() {
             events.extend(self.events_of_operator(state, operator));
@@ -86,7 +86,9 @@ impl Houses {
             Stage::Ready => vec![Event::Commits { operator }],
             Stage::Committed if self.loses_answers => vec![answer(false), answer(true)],
             Stage::Committed => vec![answer(false)],
-            Stage::Answered(_) if change.closes().is_some() => vec![Event::CloseArrives { operator }],
+            Stage::Answered(_) if !matches!(change, Change::Open(_)) => {
+                vec![Event::CloseArrives { operator }]
+            }
             Stage::Answered(_) | Stage::Closed => vec![Event::RebuildArrives { operator }],
             Stage::AwaitsBuild => Vec::new(),
         }
@@ -129,7 +131,7 @@ impl Houses {
         }
     }
 
-    pub fn kind_of(&self, event: &Event) -> Kind {
+    pub(super) fn kind_of(&self, event: &Event) -> Kind {
         match *event {
             Event::DrawsEarly { .. }
             | Event::Commits { .. }
@@ -151,7 +153,7 @@ impl Houses {
     /// Which sets of steps are taken some time when they could be all along: builds and lookups end (both have
     /// deadlines), messages arrive, time passes. Nothing is assumed of how builds and lookups end, nor that the
     /// other askers ever stop.
-    pub fn fair(&self) -> Vec<Bits> {
+    pub(super) fn fair(&self) -> Vec<Bits> {
         let of_node = |node: usize| {
             let bit = |kind: Kind| 1 << (kind + node as Kind);
             [
@@ -165,7 +167,7 @@ impl Houses {
     }
 
     /// Nobody asks anew, nothing fails.
-    pub fn calm(&self) -> Bits {
+    pub(super) fn calm(&self) -> Bits {
         let bits = self
             .fair()
             .into_iter()
@@ -175,7 +177,7 @@ impl Houses {
         fails.fold(bits, |bits, fails: Bits| bits & !fails)
     }
 
-    pub fn words(&self, event: &Event) -> String {
+    pub(super) fn words(&self, event: &Event) -> String {
         let change = |operator: usize, at: &str| {
             let operator_at = &self.operators[operator];
             let changes: Vec<String> = operator_at
@@ -225,6 +227,8 @@ impl fmt::Display for Change {
         match self {
             Change::Close(channel) => write!(f, "close channel {}", channel + 1),
             Change::Hold(channel) => write!(f, "hold channel {}", channel + 1),
+            Change::CloseKey(channel) => write!(f, "close the key of channel {}", channel + 1),
+            Change::ReplaceSecret(channel) => write!(f, "replace the secret of channel {}", channel + 1),
             Change::Open(channel) => write!(f, "open channel {}", channel + 1),
             Change::Swap { closes, opens } => write!(f, "swap {} for {}", closes + 1, opens + 1),
         }

@@ -5,12 +5,12 @@ use std::hash::{Hash, Hasher};
 use pointsman::routing::ids::Moment;
 use pointsman::routing::snapshot::Snapshot;
 
-use super::{Asker, At, Build, GROUP, Houses, MODEL, Node, Stage, State, id};
+use super::{Asker, At, Build, GROUP, Houses, KEY, MODEL, Node, Stage, State, id};
 use crate::lookups::lookups_text;
 use crate::relative::relative;
 
 impl Houses {
-    pub fn hash(&self, state: &State, hasher: &mut impl Hasher) {
+    pub(super) fn hash(&self, state: &State, hasher: &mut impl Hasher) {
         state.database.hash(hasher);
         for (number, node) in state.nodes.iter().enumerate() {
             self.hash_node(state, number, node, hasher);
@@ -18,7 +18,7 @@ impl Houses {
         let all = self.all_closers();
         for (operator, progress) in state.operators.iter().enumerate() {
             let ranks = self.ranks(state, self.operators[operator].node);
-            (progress.change, progress.undone, progress.lost).hash(hasher);
+            (progress.change, progress.undone, progress.lost, progress.secret).hash(hasher);
             progress.early.map(|early| rank(&ranks, early)).hash(hasher);
             std::mem::discriminant(&progress.stage).hash(hasher);
             if let Stage::Answered(at) = progress.stage {
@@ -45,6 +45,7 @@ impl Houses {
         self.hash_snapshot(node.router.snapshot(), &ranks, hasher);
         for channel in 0..self.open.len() {
             rank(&ranks, node.closed_at(channel)).hash(hasher);
+            rank(&ranks, node.key_closed_at()).hash(hasher);
             let closers = self.closers(channel);
             (
                 (node.known[channel] | node.lifted[channel]) & closers,
@@ -55,7 +56,7 @@ impl Houses {
         relative(&format!("{:?}", node.rebuilds), node.newest_build, node.now).hash(hasher);
         lookups_text(&node.lookups).hash(hasher);
         (node.timers.is_empty(), node.asked_lately.is_some(), node.syncs).hash(hasher);
-        (node.told, node.in_place).hash(hasher);
+        (node.told, node.in_place, node.secret).hash(hasher);
         for build in [&node.build, &node.late] {
             build.is_some().hash(hasher);
             if let Some(build) = build {
@@ -88,6 +89,11 @@ impl Houses {
         for channel in (0..self.open.len()).map(id) {
             rank(ranks, snapshot.read_at(channel)).hash(hasher);
             snapshot.shows_open(channel, GROUP, MODEL).hash(hasher);
+            let keys = snapshot
+                .channel(channel)
+                .into_iter()
+                .flat_map(|channel| &channel.keys);
+            keys.for_each(|key| key.spec.secret.reveal().hash(hasher));
         }
     }
 
@@ -109,6 +115,7 @@ impl Houses {
         }
         ranks.extend(builds.map(|build| build.began));
         ranks.extend((0..self.open.len()).map(|channel| node.closed_at(channel)));
+        ranks.push(node.key_closed_at());
         ranks.extend(node.lookup.iter().map(|lookup| lookup.began));
         for (asker, at) in state.askers.iter().enumerate() {
             if let (true, Asker::Asks(asking)) = (self.askers[asker] == number, at)
@@ -139,11 +146,21 @@ fn rank(ranks: &[Moment], moment: Moment) -> usize {
 
 impl Node {
     /// The moment of the newest closing of the channel, found by what it bars; 0 if there is none.
-    pub fn closed_at(&self, channel: usize) -> Moment {
+    pub(super) fn closed_at(&self, channel: usize) -> Moment {
         let closings = self.router.closings();
         let (group, model) = (GROUP.into(), MODEL.into());
         let bars = |read_at: u64| closings.bars_ability(id(channel), &group, &model, Moment(read_at));
-        if closings.is_empty() || !bars(0) {
+        self.newest_barred(bars)
+    }
+
+    /// The same of the one key that there may be.
+    pub(super) fn key_closed_at(&self) -> Moment {
+        let closings = self.router.closings();
+        self.newest_barred(|read_at| closings.bars_key(KEY, Moment(read_at)))
+    }
+
+    fn newest_barred(&self, bars: impl Fn(u64) -> bool) -> Moment {
+        if self.router.closings().is_empty() || !bars(0) {
             return Moment(0);
         }
         let (mut barred, mut free) = (0, self.moments + 1);

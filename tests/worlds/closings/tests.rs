@@ -4,7 +4,9 @@ use std::fmt;
 use std::hash::Hasher;
 use std::time::Instant;
 
-use super::{Asker, Change, Event, GROUP, Houses, MODEL, Node, Operator, Progress, Stage, State, Wrong, id};
+use super::{
+    Asker, Change, Event, GROUP, Houses, KEYED, MODEL, Node, Operator, Progress, Stage, State, Wrong, id,
+};
 use crate::explorer::{Bits, Broken, Kind, World, explore};
 use crate::{is_found, size};
 
@@ -38,7 +40,8 @@ impl<'w> World for &'w Houses {
 
     fn start(&self) -> State {
         let bits = self.open.iter().enumerate();
-        let database = bits.fold(0, |bits, (channel, open)| bits | u8::from(*open) << channel);
+        let keyed = if self.keyed { KEYED } else { 0 };
+        let database = bits.fold(keyed, |bits, (channel, open)| bits | u8::from(*open) << channel);
         State {
             database,
             commits: 0,
@@ -150,6 +153,7 @@ fn house(open: &[bool], changes: &[Change]) -> Houses {
         build_failures_in_a_row: 1,
         gives_up: size() > 0,
         loses_answers: false,
+        keyed: false,
         starts_cold: false,
         wrong: None,
         began: Instant::now(),
@@ -215,6 +219,20 @@ fn r3_r10_builds_are_given_up_and_the_timer_syncs() {
 }
 
 #[test]
+fn r3_r10_a_key_is_closed_opened_and_replaced() {
+    let keyed = |changes: &[Change]| Houses {
+        askers: vec![0],
+        keyed: true,
+        ..house(&[true], changes)
+    };
+    holds(&keyed(&[Change::CloseKey(0), Change::Open(0)]));
+    holds(&keyed(&[Change::ReplaceSecret(0), Change::ReplaceSecret(0)]));
+    let two = keyed(&[Change::ReplaceSecret(0)]);
+    let beside = [Change::CloseKey(0), Change::Open(0)];
+    holds(&and_operator(two, 0, &beside[..1 + size().min(1)]));
+}
+
+#[test]
 fn r3_r10_two_operators_change_one_channel() {
     let one = Houses {
         askers: vec![0],
@@ -271,6 +289,10 @@ fn careless_closings_are_found() {
         askers: vec![0],
         ..house(&[true, false], &[SWAP])
     };
+    let replaced = Houses {
+        keyed: true,
+        ..house(&[true], &[Change::ReplaceSecret(0)])
+    };
     let found = |wrong: Wrong, houses: Houses, word: &str| {
         let careless = Houses {
             gives_up: wrong == Wrong::InstallsLateBuilds,
@@ -287,6 +309,7 @@ fn careless_closings_are_found() {
     );
     found(Wrong::DrawsAtTheEnd, alone(), "though its closing was told");
     found(Wrong::DoesNotClose, alone(), "though its closing was told");
+    found(Wrong::DoesNotClose, replaced, "a secret that was replaced");
     found(Wrong::InstallsLateBuilds, alone(), "an older build replaces");
     found(Wrong::JoinsTheRunningLookup, close_and_open(), "R3: refused");
     found(
