@@ -23,6 +23,7 @@ use pointsman::routing::waiters::{Attempted, Event as Served, Waiters};
 
 use super::dice::Dice;
 use super::explorer::{Bits, Broken, Kind, World, explore};
+use super::size;
 use super::stage::{MODEL, asks, tell};
 
 const OTHER_MODEL: &str = "n";
@@ -70,7 +71,8 @@ struct State {
     router: Router,
     waiters: Waiters<usize>,
     now: Instant,
-    timers: BTreeSet<Instant>,
+    /// When each fires, and what it was set for.
+    timers: BTreeSet<(Instant, Instant)>,
     looks_at: Option<Instant>,
     askers: Vec<Asker>,
     arrivals: usize,
@@ -97,7 +99,7 @@ enum Asker {
 enum Event {
     Picks { asker: usize },
     WaitArrives { asker: usize, found: bool },
-    FirstEvent { asker: usize },
+    ShowsLife { asker: usize },
     Reports { asker: usize, outcome: Outcome },
     LosesPatience { asker: usize },
     HangsUp { asker: usize },
@@ -119,7 +121,7 @@ impl fmt::Display for Event {
             Event::WaitArrives { asker, .. } => {
                 write!(f, "asker {asker}, after a failed lookup, comes to wait")
             }
-            Event::FirstEvent { asker } => write!(f, "asker {asker} sees its first real event"),
+            Event::ShowsLife { asker } => write!(f, "asker {asker} sees its first real event"),
             Event::Reports { asker, outcome } => {
                 write!(f, "asker {asker}'s attempt ends: {}", outcome.word())
             }
@@ -300,7 +302,7 @@ impl Waiting {
             return;
         }
         state.looks_at = Some(due);
-        state.timers.insert(due.max(state.now));
+        state.timers.insert((due.max(state.now), due));
     }
 
     fn learnt(&self, state: &mut State, learnt: Option<Learnt>, is_report: bool) -> Result<(), String> {
@@ -315,14 +317,14 @@ impl Waiting {
     }
 
     fn time_passes(&self, state: &mut State) -> Result<(), String> {
-        let Some(at) = state.timers.pop_first() else {
+        let Some((at, due)) = state.timers.pop_first() else {
             return Ok(());
         };
         if self.wrong != Some(Wrong::WakesEarly) {
             state.now = state.now.max(at);
         }
-        // Of timers that were set for the same due only one counts, as with the actor.
-        if state.looks_at.is_some_and(|due| due.max(at) == at) {
+        // One that an earlier one has overtaken does nothing, as in the actor.
+        if state.looks_at == Some(due) {
             state.looks_at = None;
             return self.serve(state, Served::Time(state.now));
         }
@@ -386,7 +388,7 @@ impl World for Waiting {
                 Asker::Impatient => steps.push(Event::Chooses { asker }),
                 Asker::Holds { has_seen, .. } => {
                     if !has_seen {
-                        steps.push(Event::FirstEvent { asker });
+                        steps.push(Event::ShowsLife { asker });
                     }
                     let busy = Outcome::Busy {
                         status: 429,
@@ -416,7 +418,7 @@ impl World for Waiting {
                 let found = found.then(|| self.found(state));
                 self.wait(state, *asker, found)?;
             }
-            Event::FirstEvent { asker } => {
+            Event::ShowsLife { asker } => {
                 if let Asker::Holds { lease, has_seen } = &mut state.askers[*asker] {
                     *has_seen = true;
                     let learnt = state.router.first_event(*lease, state.now);
@@ -505,7 +507,11 @@ fn world(
         name,
         max_in_flight,
         before,
-        askers: models.iter().map(|model| Asks { model, rests: false }).collect(),
+        askers: models
+            .iter()
+            .chain(std::iter::repeat_n(&MODEL, size()))
+            .map(|model| Asks { model, rests: false })
+            .collect(),
         wrong: None,
         began: Instant::now(),
     }

@@ -111,17 +111,10 @@ impl Houses {
         if node.late.is_some() {
             events.push(Event::LateBuildEnds { node: at });
         }
-        match &node.lookup {
-            Some(lookup) => {
-                let has_read = lookup.read.is_some();
-                events.push(if has_read {
-                    Event::LookupEnds { node: at }
-                } else {
-                    Event::LookupReads { node: at }
-                });
-                events.push(Event::LookupFails { node: at });
-            }
-            None => {}
+        if let Some(lookup) = &node.lookup {
+            let ends = Event::LookupEnds { node: at };
+            events.push(lookup.read.map_or(Event::LookupReads { node: at }, |_| ends));
+            events.push(Event::LookupFails { node: at });
         }
         if !node.timers.is_empty() || node.asked_lately.is_some() {
             events.push(Event::TimePasses { node: at });

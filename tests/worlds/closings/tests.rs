@@ -251,6 +251,21 @@ fn r3_r10_two_channels_are_swapped_and_never_both_missing() {
 }
 
 #[test]
+fn r3_r10_two_operators_swap_two_channels_each_their_way() {
+    let one = || Houses {
+        askers: vec![0],
+        ..house(&[true, false], &[SWAP])
+    };
+    holds(&and_operator(one(), 0, &[SWAP_BACK]));
+    let two_nodes = Houses {
+        nodes: 2,
+        build_failures_in_a_row: size() as u32,
+        ..one()
+    };
+    holds(&and_operator(two_nodes, 1, &[SWAP_BACK]));
+}
+
+#[test]
 fn r3_r10_one_channel_takes_over_from_another() {
     let houses = Houses {
         askers: vec![0],
