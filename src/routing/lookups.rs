@@ -17,7 +17,7 @@ pub struct Bounds {
 }
 
 /// The lookups in flight; `Q` is the question, `T` what is needed to answer an asker.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Lookups<Q, T> {
     bounds: Bounds,
     questions: FxHashMap<Q, Askers<T>>,
@@ -27,7 +27,7 @@ pub struct Lookups<Q, T> {
 }
 
 /// Those who ask one question.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Askers<T> {
     /// None runs; one waits, and answers these.
     Waiting(Vec<T>),

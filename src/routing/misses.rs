@@ -13,7 +13,7 @@ use super::snapshot::Snapshot;
 /// A rebuild a second is nothing to a database, and soon enough for what lookups serve meanwhile.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Misses {
     last_asked: Option<Instant>,
     /// Channels that were asked for, and when the lookup that found them began.

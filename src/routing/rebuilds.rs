@@ -52,7 +52,7 @@ pub enum Step {
 }
 
 /// The state of rebuilding; `T` is whatever the actor needs to answer an asker.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Rebuilds<T> {
     running: Option<Running<T>>,
     next: Option<Next<T>>,
@@ -61,14 +61,14 @@ pub struct Rebuilds<T> {
     not_before: Option<Instant>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Running<T> {
     number: BuildNumber,
     scope: Scope,
     askers: Vec<T>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Next<T> {
     scope: Scope,
     urgency: Urgency,

@@ -45,6 +45,17 @@ impl Default for Remembered {
     }
 }
 
+impl Clone for Remembered {
+    fn clone(&self) -> Self {
+        // As in `default`: the cache's own clone takes the memory of all places too.
+        let mut copy = Remembered::default();
+        for (id, home) in self.0.iter().rev() {
+            copy.0.put(*id, *home);
+        }
+        copy
+    }
+}
+
 impl Remembered {
     pub fn remember(&mut self, id: StateId, home: Home) {
         self.0.put(id, home);

@@ -21,7 +21,7 @@ use super::remembered::{Home, Remembered, StateId};
 use super::snapshot::{Key, Snapshot};
 
 /// Everything that picks are made of on this node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Router {
     snapshot: Arc<Snapshot>,
     closings: Closings,
@@ -78,7 +78,7 @@ pub enum Chosen {
 }
 
 /// A build that has ended well, not yet installed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Built {
     pub snapshot: Snapshot,
     pub scope: Scope,
@@ -345,7 +345,7 @@ impl Router {
 }
 
 /// Whose turn it is among the keys of each channel that takes turns.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct KeyTurns(FxHashMap<ChannelId, usize>);
 
 impl Turns for KeyTurns {

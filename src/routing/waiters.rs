@@ -19,7 +19,7 @@ use super::tried::Tried;
 const AT_MOST: usize = 10_000;
 
 /// Those who wait. `A` answers one of them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Waiters<A> {
     lines: FxHashMap<Kind, Line<A>>,
     arrivals: u64,
@@ -55,13 +55,13 @@ struct Kind {
     tried: Tried,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Line<A> {
     waits_for: WaitsFor,
     waiters: VecDeque<Waiter<A>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Waiter<A> {
     arrived: u64,
     question: Arc<Question>,

@@ -13,14 +13,14 @@ use crate::routing::ids::{ChannelId, KeyId, ModelName};
 pub struct Order(u64);
 
 /// Leases that have not reported.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Leases {
     order: Order,
     known: FxHashMap<LeaseId, Leased>,
     in_flight: FxHashMap<ChannelId, u32>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Leased {
     pub channel: ChannelId,
     pub key: Option<KeyId>,

@@ -9,7 +9,7 @@ use super::evidence::{Blow, Trips};
 use super::leases::Order;
 use super::window::Window;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Mark {
     state: State,
     /// Stands by itself: nothing but time ends the provider's word.

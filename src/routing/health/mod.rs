@@ -73,7 +73,7 @@ pub struct Learnt {
 }
 
 /// Every channel's health on this node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Health {
     probe_timeout: Duration,
     unwell: FxHashMap<ChannelId, Unwell>,

@@ -43,7 +43,7 @@ impl Part {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Unwell {
     pub marks: FxHashMap<Part, Mark>,
     probes: Vec<Probe>,
@@ -52,7 +52,7 @@ pub struct Unwell {
 }
 
 /// The claim of the one request that finds out.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Probe {
     lease: LeaseId,
     reach: Reach,

@@ -7,13 +7,13 @@ use super::cooling::{TRIP_AT_LEAST, WINDOW};
 
 /// Counts by whole seconds, so that it stays small however many attempts there are. Nothing is counted
 /// before the first failure: what is well costs nothing.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Window {
     opened: Option<Instant>,
     seconds: VecDeque<Second>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Second {
     /// Whole seconds since `opened`.
     number: u64,
