@@ -52,7 +52,7 @@ on_each_database! {
         assert!(!receipt.committed().closings.is_empty());
         database.sql("ALTER TABLE abilities RENAME TO elsewhere").await;
         let changed = core.routing.changes().run(async move { Ok(((), receipt)) }).await.expect("committed");
-        assert_eq!(changed.routing, pointsman::actors::changes::RoutingState::Pending);
+        assert_eq!(changed.settled.routing, pointsman::actors::changes::RoutingState::Pending);
         assert_eq!(core.pick(&["g"], "m").await, Err("routing_unavailable"), "closed, and the database fails");
         assert_eq!(core.pick(&["g"], "n").await, Ok(a), "only that ability is closed");
         database.sql("ALTER TABLE elsewhere RENAME TO abilities").await;
