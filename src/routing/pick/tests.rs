@@ -271,6 +271,30 @@ fn r10_closed_is_not_picked_and_a_late_lookup_does_not_bring_it_back() {
 }
 
 #[test]
+fn r4_a_lookup_is_outdated_by_a_channel_that_speaks_the_protocol_no_longer() {
+    let rows = [Rows::new(1)];
+    let mut rng = SmallRng::seed_from_u64(1);
+    let asked = question(&["g"], "m");
+    let changed = [Rows {
+        protocols: vec![Protocol::Anthropic],
+        ..Rows::new(1)
+    }];
+    let mut router = router(&changed);
+    install(&mut router, &changed, Scope::Everything, 6);
+    let early = router.choose(&asked, &found(&rows, 4), now(), &mut rng);
+    assert!(
+        matches!(early, Chosen::Outdated),
+        "nothing is full, and another channel may speak it by now: {early:?}"
+    );
+    let late = router.choose(&asked, &found(&changed, 7), now(), &mut rng);
+    let refusal = Refusal::ProtocolNotServed;
+    assert!(
+        matches!(&late, Chosen::Refused { refusal: told, .. } if *told == refusal),
+        "{late:?}"
+    );
+}
+
+#[test]
 fn r10_a_lookup_after_the_closing_lifts_it() {
     let rows = [Rows::new(1)];
     let mut router = router(&rows);
