@@ -18,12 +18,15 @@ use super::pick::{Bars, Picked, Question, Shortage, Turns, pick};
 use super::rebuilds::Scope;
 use super::refusal::{Refusal, WaitsFor, busy, refusal};
 use super::remembered::{Home, Remembered, StateId};
-use super::snapshot::{Key, Snapshot};
+use super::snapshot::{Channel, Key, Snapshot};
 
 /// Everything that picks are made of on this node.
 #[derive(Debug)]
 pub struct Router {
     snapshot: Arc<Snapshot>,
+    /// Channels that a lookup has shown later than the snapshot has read them, and when it began: what their leases
+    /// report is of these.
+    ahead: FxHashMap<ChannelId, (Moment, Arc<Channel>)>,
     closings: Closings,
     health: Health,
     misses: Misses,
@@ -133,6 +136,7 @@ impl Router {
     pub fn new(probe_timeout: Duration) -> Router {
         Router {
             snapshot: Arc::default(),
+            ahead: FxHashMap::default(),
             closings: Closings::default(),
             health: Health::new(probe_timeout),
             misses: Misses::default(),
@@ -179,6 +183,7 @@ impl Router {
                 let group = &picked.group;
                 self.closings
                     .found_open(picked.channel.id, group, &question.model, found.began);
+                self.meet(&picked.channel, found.began);
                 Chosen::Granted(self.grant(picked, question, now))
             }
             Err(shortage) if shortage.superseded => Chosen::Outdated,
@@ -267,34 +272,62 @@ impl Router {
         self.turns
             .0
             .retain(|channel, _| snapshot.channel(*channel).is_some());
-        self.health
-            .retain(|channel| snapshot.channel(channel).is_some() || !scope.covers(channel));
+        let ahead = &self.ahead;
+        let is_ahead = |channel| ahead.get(&channel).is_some_and(|(read, _)| *read > began);
+        self.health.retain(|channel| {
+            snapshot.channel(channel).is_some() || !scope.covers(channel) || is_ahead(channel)
+        });
         self.health.tidy(now);
         let old = std::mem::replace(&mut self.snapshot, Arc::new(snapshot));
         self.forget_old_selves(&old);
         old
     }
 
-    /// What a channel or key has shown before its status or secret was changed is no word on what it is now.
+    /// A lease is about to be given of a channel that the snapshot does not know so.
+    fn meet(&mut self, channel: &Arc<Channel>, read: Moment) {
+        let id = channel.id;
+        let known = match self.ahead.get(&id) {
+            Some((known, _)) if *known >= read => return,
+            Some((_, channel)) => Some(Arc::clone(channel)),
+            None => self.snapshot.channel(id).map(Arc::clone),
+        };
+        if let Some(known) = known {
+            self.forget_old_self(&known, channel);
+        }
+        self.ahead.insert(id, (read, Arc::clone(channel)));
+    }
+
     fn forget_old_selves(&mut self, old: &Snapshot) {
         let unwell: Vec<ChannelId> = self.health.unwell_channels().collect();
+        let snapshot = Arc::clone(&self.snapshot);
         for id in unwell {
-            let (Some(before), Some(after)) = (old.channel(id), self.snapshot.channel(id)) else {
-                continue;
+            let before = match self.ahead.get(&id) {
+                Some((read, _)) if *read > snapshot.read_at(id) => continue,
+                Some((_, channel)) => Some(Arc::clone(channel)),
+                None => old.channel(id).map(Arc::clone),
             };
-            if before.status_changed_at != after.status_changed_at {
-                self.health.forget(id);
-                continue;
+            if let (Some(before), Some(after)) = (before, snapshot.channel(id)) {
+                self.forget_old_self(&before, after);
             }
-            let is_same = |key: &Key, other: &Key| {
-                key.id == other.id
-                    && key.status_changed_at == other.status_changed_at
-                    && key.spec.secret == other.spec.secret
-            };
-            for key in after.keys.iter() {
-                if !before.keys.iter().any(|other| is_same(key, other)) {
-                    self.health.forget_key(id, Some(key.id));
-                }
+        }
+        self.ahead
+            .retain(|channel, (read, _)| *read > snapshot.read_at(*channel));
+    }
+
+    /// What a channel or key has shown before its status or secret was changed is no word on what it is now.
+    fn forget_old_self(&mut self, before: &Channel, after: &Channel) {
+        if before.status_changed_at != after.status_changed_at {
+            self.health.forget(after.id);
+            return;
+        }
+        let is_same = |key: &Key, other: &Key| {
+            key.id == other.id
+                && key.status_changed_at == other.status_changed_at
+                && key.spec.secret == other.spec.secret
+        };
+        for key in after.keys.iter() {
+            if !before.keys.iter().any(|other| is_same(key, other)) {
+                self.health.forget_key(after.id, Some(key.id));
             }
         }
     }

@@ -335,6 +335,40 @@ fn r13_cooling_is_passed_over_and_tried_only_when_nothing_else_is_left() {
 }
 
 #[test]
+fn r13_a_build_that_catches_up_with_a_lookup_forgets_nothing_that_was_heard_since() {
+    let check = |known: &[Rows], stale: &[Rows]| {
+        let (mut router, mut rng) = (router(known), SmallRng::seed_from_u64(1));
+        let asked = question(&["g"], "m");
+        let (rows, at) = ([Rows::new(1)], now());
+        let chosen = router.choose(&asked, &found(&rows, 4), at, &mut rng);
+        let Chosen::Granted(grant) = chosen else {
+            panic!("{chosen:?}");
+        };
+        let busy = Outcome::Busy {
+            status: 429,
+            retry_after: Some(Duration::from_secs(30)),
+        };
+        router.report(grant.lease, &busy, at, &mut rng);
+        // One build had begun before the lookup; the next shows what the lookup has shown.
+        for (rows, began) in [(stale, 3), (&rows[..], 5)] {
+            install(&mut router, rows, Scope::Everything, began);
+            let chosen = router.choose(&asked, &found(&[Rows::new(1)], 6), at, &mut rng);
+            let barred = |refusal: &Refusal| matches!(refusal, Refusal::RateLimited { .. });
+            assert!(
+                matches!(&chosen, Chosen::Refused { refusal, .. } if barred(refusal)),
+                "after the build of {began}: {chosen:?}"
+            );
+        }
+    };
+    let without_key = Rows {
+        keys: Vec::new(),
+        ..Rows::new(1)
+    };
+    check(&[], &[]);
+    check(&[without_key.clone()], &[without_key]);
+}
+
+#[test]
 fn r1_snapshot_of_a_patch_is_the_snapshot_of_a_full_build() {
     let mut rows = tiers("10: 1*3 2*1 | 5: 3*1");
     rows[2] = rows[2].clone().serves(&[("g", "m"), ("h", "n")]);
