@@ -9,12 +9,12 @@ use rand::rngs::SmallRng;
 
 use crate::change::ChangeAt;
 use crate::coverage::Happened;
+use crate::draw::Size;
 use crate::node::BuildFate;
 use crate::oracle::{Verdict, fault};
 use crate::request::At;
 use crate::run::{Run, say};
 use crate::truth::{Answer, Asked};
-use crate::world::{GROUPS, MODELS};
 
 /// Rounds of 700 ms in which everything that can go on does. A request makes at most 16 tries, each after a wait of at
 /// most five seconds.
@@ -51,14 +51,26 @@ impl Run {
         self.requests.is_empty()
             && self.changes.is_empty()
             && self.nodes.iter().all(|node| {
-                node.task.is_none() && node.running_lookups.is_empty() && node.wakes.is_empty() && node.late.is_empty()
+                node.task.is_none()
+                    && node.running_lookups.is_empty()
+                    && node.wakes.is_empty()
+                    && node.late.is_empty()
             })
     }
 
     fn unrest(&self) -> String {
-        let requests = self.requests.iter().map(|request| format!("request {} at {:?}", request.id, request.at));
-        let changes = self.changes.iter().map(|change| format!("change {} at {:?}", change.id, change.at));
-        let builds = self.nodes.iter().filter_map(|node| Some(format!("build {:?}", node.task.as_ref()?.scope)));
+        let requests = self
+            .requests
+            .iter()
+            .map(|request| format!("request {} at {:?}", request.id, request.at));
+        let changes = self
+            .changes
+            .iter()
+            .map(|change| format!("change {} at {:?}", change.id, change.at));
+        let builds = self
+            .nodes
+            .iter()
+            .filter_map(|node| Some(format!("build {:?}", node.task.as_ref()?.scope)));
         let mut unrest: Vec<String> = requests.chain(changes).chain(builds).collect();
         unrest.iter_mut().for_each(|words| words.truncate(200));
         unrest.join("; ")
@@ -73,7 +85,8 @@ impl Run {
         }
         for node in 0..self.nodes.len() {
             self.tick += 1;
-            self.at(node, rng, |node, here| while node.late_build(here) {}).1?;
+            self.at(node, rng, |node, here| while node.late_build(here) {})
+                .1?;
             if self.nodes[node].task.is_some() {
                 self.read_build(node);
                 self.end_build(node, BuildFate::Ok, rng)?;
@@ -107,10 +120,15 @@ impl Run {
     /// R3, R4: whatever a node's snapshot lacks, each open question gets a channel.
     fn serves_what_is_open(&mut self, rng: &mut SmallRng) -> Verdict {
         for node in 0..self.nodes.len() {
-            for asked in questions() {
-                let (id, answer) = (self.request(node, asked.clone(), None), self.database.world().answer(&asked));
+            for asked in questions(self.size) {
+                let (id, answer) = (
+                    self.request(node, asked.clone(), None),
+                    self.database.world().answer(&asked),
+                );
                 let is_leased = |run: &Run| {
-                    run.requests.iter().any(|request| request.id == id && matches!(request.at, At::Leased { .. }))
+                    run.requests
+                        .iter()
+                        .any(|request| request.id == id && matches!(request.at, At::Leased { .. }))
                 };
                 for _ in 0..ROUNDS {
                     if self.requests.is_empty() || is_leased(self) {
@@ -138,27 +156,43 @@ impl Run {
         self.timer(node, rng)?;
         self.settles_down(rng)?;
         if !self.nodes[node].router.closings().is_empty() {
-            return fault("R10", "closings outlast a build of everything that began after them");
+            return fault(
+                "R10",
+                "closings outlast a build of everything that began after them",
+            );
         }
-        for asked in questions() {
+        for asked in questions(self.size) {
             self.tick += 1;
-            let (id, answer) = (self.request(node, asked.clone(), None), self.database.world().answer(&asked));
+            let (id, answer) = (
+                self.request(node, asked.clone(), None),
+                self.database.world().answer(&asked),
+            );
             self.advance_request(id, rng)?;
-            let missed = self.requests.iter().any(|request| matches!(request.at, At::ToQuery));
+            let missed = self
+                .requests
+                .iter()
+                .any(|request| matches!(request.at, At::ToQuery));
             self.report(id, Outcome::Ok, rng)?;
             self.settles_down(rng)?;
             if answer == Answer::Served && missed {
-                return fault("R10", format!("the snapshot of node {node} lacks {asked:?}, which is open"));
+                return fault(
+                    "R10",
+                    format!("the snapshot of node {node} lacks {asked:?}, which is open"),
+                );
             }
         }
         Ok(())
     }
 }
 
-fn questions() -> impl Iterator<Item = Asked> {
-    let places = (0..GROUPS.len()).flat_map(|group| (0..MODELS.len()).map(move |model| (group, model)));
+fn questions(size: Size) -> impl Iterator<Item = Asked> {
+    let places = (0..size.groups).flat_map(move |group| (0..size.models).map(move |model| (group, model)));
     places.flat_map(|(group, model)| {
-        let asked = move |protocol| Asked { groups: vec![group], model: Some(model), protocol };
+        let asked = move |protocol| Asked {
+            groups: vec![group],
+            model: Some(model),
+            protocol,
+        };
         [Protocol::OpenAi, Protocol::Anthropic].map(asked)
     })
 }

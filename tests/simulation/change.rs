@@ -21,20 +21,36 @@ pub enum ChangeAt {
     /// Before COMMIT.
     Writing,
     /// Committed; the answer is on its way.
-    Committed { version: Version, applied: Applied },
+    Committed {
+        version: Version,
+        applied: Applied,
+    },
     /// The answer to COMMIT was lost: the mark will tell.
     Lost(Lost),
     /// The answer is known, and the closings' moment drawn.
-    Closing { version: Version, applied: Applied, at: Moment },
+    Closing {
+        version: Version,
+        applied: Applied,
+        at: Moment,
+    },
     /// The closings hold.
-    ToRebuild { version: Version, touched: Vec<i64> },
-    Rebuilding { version: Version, touched: Vec<i64> },
+    ToRebuild {
+        version: Version,
+        touched: Vec<i64>,
+    },
+    Rebuilding {
+        version: Version,
+        touched: Vec<i64>,
+    },
     Done,
 }
 
 #[derive(Debug)]
 pub enum Lost {
-    Done { version: Version, applied: Applied },
+    Done {
+        version: Version,
+        applied: Applied,
+    },
     NotDone,
     /// The database is at it still: it may be done yet.
     InFlight,
@@ -42,7 +58,10 @@ pub enum Lost {
 
 /// `Receipt::new`: the closings of a commit, at the moment at which it was known to be done.
 pub fn closings(closed: &[Closed], at: Moment) -> Vec<Closing> {
-    let closing = |closed: &Closed| Closing { closed: closed.clone(), at };
+    let closing = |closed: &Closed| Closing {
+        closed: closed.clone(),
+        at,
+    };
     closed.iter().map(closing).collect()
 }
 

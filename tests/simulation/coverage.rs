@@ -27,7 +27,6 @@ events! {
     RoutingUnavailable: "refused: routing_unavailable",
     Exhausted: "refused: exhausted",
     Outdated: "lookups overtaken by a change",
-    FiveTimesOutdated: "questions overtaken five times",
     LookupBound: "lookups past their bound",
     WaitedInVain: "waits in vain",
     Builds: "builds begun",
@@ -96,7 +95,10 @@ impl Coverage {
     }
 
     pub fn add(&mut self, other: &Coverage) {
-        self.0.iter_mut().zip(&other.0).for_each(|(sum, more)| *sum += more);
+        self.0
+            .iter_mut()
+            .zip(&other.0)
+            .for_each(|(sum, more)| *sum += more);
     }
 
     pub fn missing(&self) -> Vec<&'static str> {

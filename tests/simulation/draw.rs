@@ -12,37 +12,87 @@ use crate::world::{Ability, ChannelRows, GROUPS, MODELS, Spec, World};
 /// More would only make questions easier to serve.
 const CHANNELS_AT_MOST: usize = 5;
 
-pub fn edit(world: &World, rng: &mut SmallRng) -> Edit {
+/// How many of the groups and models a run has: with one of each, everything meets.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    pub groups: usize,
+    pub models: usize,
+}
+
+impl Size {
+    pub fn draw(rng: &mut SmallRng) -> Size {
+        let (groups, models) =
+            [(1, 1), (1, 1), (2, 1), (2, 2), (GROUPS.len(), MODELS.len())][rng.random_range(0..5)];
+        Size { groups, models }
+    }
+}
+
+pub fn edit(world: &World, size: Size, rng: &mut SmallRng) -> Edit {
     let ids: Vec<i64> = world.channels.keys().copied().collect();
     let (Some(channel), true) = (pick_one(&ids, rng).copied(), ids.len() <= CHANNELS_AT_MOST) else {
         return match ids.len() {
-            0 => create(rng),
-            _ => Edit::Delete { channel: ids[rng.random_range(0..ids.len())] },
+            0 => create(size, rng),
+            _ => Edit::Delete {
+                channel: ids[rng.random_range(0..ids.len())],
+            },
         };
     };
     let rows = &world.channels[&channel];
-    let key = rows.keys.get(rng.random_range(0..rows.keys.len().max(1))).map(|key| key.id);
-    let ability = rows.abilities.keys().nth(rng.random_range(0..rows.abilities.len().max(1))).copied();
+    let key = rows
+        .keys
+        .get(rng.random_range(0..rows.keys.len().max(1)))
+        .map(|key| key.id);
+    let ability = rows
+        .abilities
+        .keys()
+        .nth(rng.random_range(0..rows.abilities.len().max(1)))
+        .copied();
     match (rng.random_range(0..24), key, ability) {
-        (0..4, ..) => Edit::Status { channel, to: Status::Disabled },
-        (4..9, ..) => Edit::Status { channel, to: Status::Enabled },
-        (9, Some(key), _) => Edit::Key { channel, key, to: Status::Disabled },
-        (10, Some(key), _) => Edit::Key { channel, key, to: Status::Enabled },
+        (0..4, ..) => Edit::Status {
+            channel,
+            to: Status::Disabled,
+        },
+        (4..9, ..) => Edit::Status {
+            channel,
+            to: Status::Enabled,
+        },
+        (9, Some(key), _) => Edit::Key {
+            channel,
+            key,
+            to: Status::Disabled,
+        },
+        (10, Some(key), _) => Edit::Key {
+            channel,
+            key,
+            to: Status::Enabled,
+        },
         (11, ..) if rows.keys.len() < 3 => Edit::AddKey { channel },
         (12, Some(key), _) => Edit::ReplaceKey { channel, key },
         (13, Some(key), _) => Edit::DeleteKey { channel, key },
-        (14, _, Some(ability)) => Edit::Hold { channel, ability, held: true },
-        (15, _, Some(ability)) => Edit::Hold { channel, ability, held: false },
+        (14, _, Some(ability)) => Edit::Hold {
+            channel,
+            ability,
+            held: true,
+        },
+        (15, _, Some(ability)) => Edit::Hold {
+            channel,
+            ability,
+            held: false,
+        },
         (16, _, Some(ability)) => Edit::Override {
             channel,
             ability,
             priority: rng.random_bool(0.5).then(|| rng.random_range(0..3)),
             weight: rng.random_bool(0.5).then(|| rng.random_range(0..3)),
         },
-        (17..19, _, Some(from)) => move_model(channel, from, rng),
-        (19, ..) => Edit::Abilities { channel, add: abilities(rng), remove: Vec::new() },
+        (17..19, _, Some(from)) => move_model(channel, from, size, rng),
+        (19, ..) => Edit::Abilities {
+            channel,
+            add: abilities(size, rng),
+            remove: Vec::new(),
+        },
         (20, ..) => settings(channel, rng),
-        (21, ..) => create(rng),
+        (21, ..) => create(size, rng),
         (22, ..) if ids.len() > 2 => Edit::Delete { channel },
         (23, ..) if ids.len() > 1 => swap(world, &ids, rng),
         _ => reopen(rows),
@@ -50,10 +100,18 @@ pub fn edit(world: &World, rng: &mut SmallRng) -> Edit {
 }
 
 /// A model moves to another group, or goes.
-fn move_model(channel: i64, from: Ability, rng: &mut SmallRng) -> Edit {
-    let to = (rng.random_range(0..GROUPS.len()), from.1);
-    let add = if rng.random_bool(0.8) && to != from { vec![to] } else { Vec::new() };
-    Edit::Abilities { channel, add, remove: vec![from] }
+fn move_model(channel: i64, from: Ability, size: Size, rng: &mut SmallRng) -> Edit {
+    let to = (rng.random_range(0..size.groups), from.1);
+    let add = if rng.random_bool(0.8) && to != from {
+        vec![to]
+    } else {
+        Vec::new()
+    };
+    Edit::Abilities {
+        channel,
+        add,
+        remove: vec![from],
+    }
 }
 
 /// An open channel goes, and a closed one comes, in one commit.
@@ -62,8 +120,14 @@ fn swap(world: &World, ids: &[i64], rng: &mut SmallRng) -> Edit {
     let open: Vec<i64> = ids.iter().filter(is(true)).copied().collect();
     let closed: Vec<i64> = ids.iter().filter(is(false)).copied().collect();
     match (pick_one(&open, rng), pick_one(&closed, rng)) {
-        (Some(close), Some(open)) => Edit::Swap { close: *close, open: *open },
-        _ => Edit::Status { channel: ids[0], to: Status::Disabled },
+        (Some(close), Some(open)) => Edit::Swap {
+            close: *close,
+            open: *open,
+        },
+        _ => Edit::Status {
+            channel: ids[0],
+            to: Status::Disabled,
+        },
     }
 }
 
@@ -73,16 +137,24 @@ fn reopen(rows: &ChannelRows) -> Edit {
     match rows.keys.iter().find(|key| key.status == Status::AutoDisabled) {
         Some(key) => {
             let seen = (key.status, key.changed_at);
-            Edit::Auto { channel: rows.id, key: Some(key.id), to, seen }
+            Edit::Auto {
+                channel: rows.id,
+                key: Some(key.id),
+                to,
+                seen,
+            }
         }
-        None if rows.status == Status::AutoDisabled => {
-            Edit::Auto { channel: rows.id, key: None, to, seen: (rows.status, rows.changed_at) }
-        }
+        None if rows.status == Status::AutoDisabled => Edit::Auto {
+            channel: rows.id,
+            key: None,
+            to,
+            seen: (rows.status, rows.changed_at),
+        },
         None => Edit::Status { channel: rows.id, to },
     }
 }
 
-pub fn create(rng: &mut SmallRng) -> Edit {
+pub fn create(size: Size, rng: &mut SmallRng) -> Edit {
     let needs_key = rng.random_range(0..4) > 0;
     let spec = Spec {
         protocols: protocols(rng),
@@ -92,7 +164,11 @@ pub fn create(rng: &mut SmallRng) -> Edit {
         polling: rng.random_bool(0.3),
         max_in_flight: max_in_flight(rng),
     };
-    Edit::Create { spec, abilities: abilities(rng), keys: if needs_key { rng.random_range(1..3) } else { 0 } }
+    Edit::Create {
+        spec,
+        abilities: abilities(size, rng),
+        keys: if needs_key { rng.random_range(1..3) } else { 0 },
+    }
 }
 
 fn settings(channel: i64, rng: &mut SmallRng) -> Edit {
@@ -117,8 +193,8 @@ fn protocols(rng: &mut SmallRng) -> Vec<Protocol> {
     }
 }
 
-fn abilities(rng: &mut SmallRng) -> Vec<Ability> {
-    let place = |rng: &mut SmallRng| (rng.random_range(0..GROUPS.len()), rng.random_range(0..MODELS.len()));
+fn abilities(size: Size, rng: &mut SmallRng) -> Vec<Ability> {
+    let place = |rng: &mut SmallRng| (rng.random_range(0..size.groups), rng.random_range(0..size.models));
     (0..rng.random_range(1..5)).map(|_| place(rng)).collect()
 }
 

@@ -12,25 +12,78 @@ use crate::world::{Ability, AbilityRows, ChannelRows, GROUPS, KeyRows, MODELS, S
 #[derive(Clone, Debug)]
 pub enum Edit {
     /// An operator's word (`store::change_status::set_channel`).
-    Status { channel: i64, to: Status },
+    Status {
+        channel: i64,
+        to: Status,
+    },
     /// The relay's own (`AutoDisable`, `Reopen`): only if all is still as it was judged.
-    Auto { channel: i64, key: Option<i64>, to: Status, seen: (Status, i64) },
-    Key { channel: i64, key: i64, to: Status },
-    AddKey { channel: i64 },
-    ReplaceKey { channel: i64, key: i64 },
-    DeleteKey { channel: i64, key: i64 },
-    Hold { channel: i64, ability: Ability, held: bool },
-    Override { channel: i64, ability: Ability, priority: Option<i64>, weight: Option<u32> },
+    Auto {
+        channel: i64,
+        key: Option<i64>,
+        to: Status,
+        seen: (Status, i64),
+    },
+    Key {
+        channel: i64,
+        key: i64,
+        to: Status,
+    },
+    AddKey {
+        channel: i64,
+    },
+    ReplaceKey {
+        channel: i64,
+        key: i64,
+    },
+    DeleteKey {
+        channel: i64,
+        key: i64,
+    },
+    Hold {
+        channel: i64,
+        ability: Ability,
+        held: bool,
+    },
+    Override {
+        channel: i64,
+        ability: Ability,
+        priority: Option<i64>,
+        weight: Option<u32>,
+    },
     /// Groups and models added and taken away, or moved, in one commit.
-    Abilities { channel: i64, add: Vec<Ability>, remove: Vec<Ability> },
-    Settings { channel: i64, priority: i64, weight: u32, protocols: Vec<Protocol>, max_in_flight: Option<u32> },
-    Create { spec: Spec, abilities: Vec<Ability>, keys: usize },
-    Delete { channel: i64 },
+    Abilities {
+        channel: i64,
+        add: Vec<Ability>,
+        remove: Vec<Ability>,
+    },
+    Settings {
+        channel: i64,
+        priority: i64,
+        weight: u32,
+        protocols: Vec<Protocol>,
+        max_in_flight: Option<u32>,
+    },
+    Create {
+        spec: Spec,
+        abilities: Vec<Ability>,
+        keys: usize,
+    },
+    Delete {
+        channel: i64,
+    },
     /// One channel closed and another opened, in one commit.
-    Swap { close: i64, open: i64 },
+    Swap {
+        close: i64,
+        open: i64,
+    },
     /// Somebody writes nonsense into a row.
-    Rot { channel: i64, part: Rot },
-    Repair { channel: i64 },
+    Rot {
+        channel: i64,
+        part: Rot,
+    },
+    Repair {
+        channel: i64,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +124,12 @@ impl World {
                 self.set_status(*channel, *to, version, at_ms, &mut closed)?;
                 vec![*channel]
             }
-            Edit::Auto { channel, key: None, to, seen } => {
+            Edit::Auto {
+                channel,
+                key: None,
+                to,
+                seen,
+            } => {
                 let rows = self.write(*channel, version)?;
                 if (rows.status, rows.changed_at) != *seen || rows.bad_status {
                     return Err(Moot::Superseded);
@@ -79,7 +137,12 @@ impl World {
                 self.set_status(*channel, *to, version, at_ms, &mut closed)?;
                 vec![*channel]
             }
-            Edit::Auto { channel, key: Some(key), to, seen } => {
+            Edit::Auto {
+                channel,
+                key: Some(key),
+                to,
+                seen,
+            } => {
                 let rows = self.write(*channel, version)?;
                 let row = rows.key_mut(*key)?;
                 if (row.status, row.changed_at) != *seen || row.bad_status {
@@ -109,7 +172,11 @@ impl World {
                 rows.keys.retain(|row| row.id != *key);
                 vec![*channel]
             }
-            Edit::Hold { channel, ability, held } => {
+            Edit::Hold {
+                channel,
+                ability,
+                held,
+            } => {
                 let rows = self.write(*channel, version)?;
                 rows.abilities.get_mut(ability).ok_or(Moot::NotFound)?.held = *held;
                 if *held {
@@ -117,7 +184,12 @@ impl World {
                 }
                 vec![*channel]
             }
-            Edit::Override { channel, ability, priority, weight } => {
+            Edit::Override {
+                channel,
+                ability,
+                priority,
+                weight,
+            } => {
                 let rows = self.write(*channel, version)?;
                 let row = rows.abilities.get_mut(ability).ok_or(Moot::NotFound)?;
                 (row.priority, row.weight, row.bad_weight) = (*priority, *weight, false);
@@ -127,7 +199,13 @@ impl World {
                 move_abilities(self.write(*channel, version)?, add, remove, &mut closed);
                 vec![*channel]
             }
-            Edit::Settings { channel, priority, weight, protocols, max_in_flight } => {
+            Edit::Settings {
+                channel,
+                priority,
+                weight,
+                protocols,
+                max_in_flight,
+            } => {
                 let rows = self.write(*channel, version)?;
                 let spec = &mut rows.spec;
                 (spec.priority, spec.weight) = (*priority, *weight);
@@ -135,7 +213,11 @@ impl World {
                 rows.bad_spec = false;
                 vec![*channel]
             }
-            Edit::Create { spec, abilities, keys } => {
+            Edit::Create {
+                spec,
+                abilities,
+                keys,
+            } => {
                 vec![self.create(spec, abilities, *keys, version, last_id, at_ms)]
             }
             Edit::Delete { channel } => {
@@ -176,7 +258,11 @@ impl World {
             if rows.spec.needs_key && !rows.keys.iter().any(would_serve) {
                 return Err(Moot::NoEnabledKey);
             }
-            for key in rows.keys.iter_mut().filter(|key| key.status == Status::AutoDisabled && !key.bad_status) {
+            for key in rows
+                .keys
+                .iter_mut()
+                .filter(|key| key.status == Status::AutoDisabled && !key.bad_status)
+            {
                 (key.status, key.changed_at) = (Status::Enabled, later(key.changed_at, at_ms));
             }
         } else {
@@ -197,7 +283,10 @@ impl World {
     ) -> i64 {
         *last_id += 1;
         let id = *last_id;
-        let open = AbilityRows { enabled: true, ..AbilityRows::default() };
+        let open = AbilityRows {
+            enabled: true,
+            ..AbilityRows::default()
+        };
         let rows = ChannelRows {
             id,
             status: Status::Enabled,
@@ -222,7 +311,13 @@ fn write_status(rows: &mut ChannelRows, to: Status, at_ms: i64) {
     }
 }
 
-fn set_key(rows: &mut ChannelRows, key: i64, to: Status, at_ms: i64, closed: &mut Vec<Closed>) -> Result<(), Moot> {
+fn set_key(
+    rows: &mut ChannelRows,
+    key: i64,
+    to: Status,
+    at_ms: i64,
+    closed: &mut Vec<Closed>,
+) -> Result<(), Moot> {
     let row = rows.key_mut(key)?;
     (row.status, row.changed_at, row.bad_status) = (to, later(row.changed_at, at_ms), false);
     if to == Status::Enabled {
@@ -253,7 +348,10 @@ fn replace_key(
     if row.status != Status::Disabled {
         open_with_its_key(rows, at_ms);
     }
-    closed.push(Closed::Key { channel: ChannelId(rows.id), key: KeyId(key) });
+    closed.push(Closed::Key {
+        channel: ChannelId(rows.id),
+        key: KeyId(key),
+    });
     Ok(())
 }
 
@@ -266,7 +364,10 @@ fn open_with_its_key(rows: &mut ChannelRows, at_ms: i64) {
 
 /// What closes when this key serves no longer; whether the channel does.
 fn close_without(rows: &ChannelRows, gone: i64, closed: &mut Vec<Closed>) -> bool {
-    closed.push(Closed::Key { channel: ChannelId(rows.id), key: KeyId(gone) });
+    closed.push(Closed::Key {
+        channel: ChannelId(rows.id),
+        key: KeyId(gone),
+    });
     let serves = |key: &KeyRows| key.id != gone && key.status == Status::Enabled && !key.bad_status;
     let was_last = rows.spec.needs_key && !rows.keys.iter().any(serves);
     if was_last {
@@ -283,13 +384,22 @@ fn move_abilities(rows: &mut ChannelRows, add: &[Ability], remove: &[Ability], c
     }
     let enabled = rows.status == Status::Enabled;
     for ability in add {
-        let row = AbilityRows { enabled, ..AbilityRows::default() };
+        let row = AbilityRows {
+            enabled,
+            ..AbilityRows::default()
+        };
         rows.abilities.entry(*ability).or_insert(row);
     }
 }
 
 fn scribble(rows: &mut ChannelRows, part: Rot) -> Result<(), Moot> {
-    let nth = |place: usize, of: usize| if of == 0 { Err(Moot::NotFound) } else { Ok(place % of) };
+    let nth = |place: usize, of: usize| {
+        if of == 0 {
+            Err(Moot::NotFound)
+        } else {
+            Ok(place % of)
+        }
+    };
     match part {
         Rot::Status => rows.bad_status = true,
         Rot::Spec => rows.bad_spec = true,
@@ -303,7 +413,11 @@ fn scribble(rows: &mut ChannelRows, part: Rot) -> Result<(), Moot> {
         }
         Rot::Weight(place) => {
             let place = nth(place, rows.abilities.len())?;
-            rows.abilities.values_mut().nth(place).ok_or(Moot::NotFound)?.bad_weight = true;
+            rows.abilities
+                .values_mut()
+                .nth(place)
+                .ok_or(Moot::NotFound)?
+                .bad_weight = true;
         }
     }
     Ok(())

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pointsman::routing::outcome::{Breakage, Lack, Outcome};
-use pointsman::routing::refusal::Refusal;
 use pointsman::routing::rebuilds::Scope;
+use pointsman::routing::refusal::Refusal;
 use pointsman::routing::router::Grant;
 use pointsman::routing::rows::Status;
 use rand::RngExt;
@@ -27,7 +27,8 @@ impl Run {
             if told.is_empty() {
                 return Ok(());
             }
-            told.into_iter().try_for_each(|told| self.hear_one(node, told, rng))?;
+            told.into_iter()
+                .try_for_each(|told| self.hear_one(node, told, rng))?;
         }
     }
 
@@ -39,7 +40,13 @@ impl Run {
                     return fault("R5", "two builds run at once");
                 }
             }
-            Told::Installed { scope, version, began, old, new } => {
+            Told::Installed {
+                scope,
+                version,
+                began,
+                old,
+                new,
+            } => {
                 self.coverage.note(Happened::Installed);
                 if matches!(scope, Scope::Channels(_)) {
                     self.coverage.note(Happened::Patches);
@@ -47,10 +54,20 @@ impl Run {
                 if new.quarantined().iter().any(|quarantined| quarantined.last_good) {
                     self.coverage.note(Happened::LastGood);
                 }
-                self.seen[node].installs(&self.database, &scope, (version, began), (&old, &new))?;
+                self.seen[node].installs(
+                    &self.database,
+                    &scope,
+                    (version, began),
+                    (&old, &new),
+                    self.tick,
+                )?;
             }
             Told::Failed { before } => self.seen[node].build_failed(before, &self.nodes[node].router)?,
-            Told::BuildAnswered { asker, generation, began_at } => {
+            Told::BuildAnswered {
+                asker,
+                generation,
+                began_at,
+            } => {
                 self.seen[node].build_answers(asker, began_at)?;
                 self.change_is_answered(node, asker.change, generation.is_some())?;
             }
@@ -58,15 +75,24 @@ impl Run {
                 self.coverage.note(Happened::Lookups);
                 let lookups = &self.nodes[node].running_lookups;
                 let twice = lookups.iter().enumerate().any(|(place, lookup)| {
-                    lookups[..place].iter().any(|other| other.question == lookup.question)
+                    lookups[..place]
+                        .iter()
+                        .any(|other| other.question == lookup.question)
                 });
                 if running > LOOKUPS.running || twice {
                     return fault("R11", "too many lookups run, or two of one question");
                 }
             }
-            Told::LookedUp { asker: LookupAsker { asker, asked }, began_at, found } => {
+            Told::LookedUp {
+                asker: LookupAsker { asker, asked },
+                began_at,
+                found,
+            } => {
                 if found.is_some() && began_at.is_none_or(|began| began < asked) {
-                    return fault("R11", "an asker was answered by a lookup that began before it asked");
+                    return fault(
+                        "R11",
+                        "an asker was answered by a lookup that began before it asked",
+                    );
                 }
                 if let Some(request) = self.asker(asker)
                     && matches!(request.at, At::LookingUp { .. })
@@ -76,7 +102,10 @@ impl Run {
                 }
             }
             Told::Chosen { asker, choice } => match self.asker(asker) {
-                Some(Request { at: At::Waiting { .. }, .. }) => {
+                Some(Request {
+                    at: At::Waiting { .. },
+                    ..
+                }) => {
                     if matches!(choice, Choice::Granted(_)) {
                         self.coverage.note(Happened::GrantedToWaiter);
                     }
@@ -101,7 +130,11 @@ impl Run {
     /// A lease that reaches nobody reports `gone`.
     fn nobody_takes(&mut self, node: usize, choice: Choice, rng: &mut SmallRng) {
         if let Choice::Granted(grant) = choice {
-            let mut here = crate::node::Here { tick: self.tick, now: self.now, rng };
+            let mut here = crate::node::Here {
+                tick: self.tick,
+                now: self.now,
+                rng,
+            };
             self.nodes[node].report(grant.lease, &Outcome::Gone, &mut here);
         }
     }
@@ -114,9 +147,21 @@ impl Run {
         let ChangeAt::Rebuilding { version, touched } = at else {
             return fault("R5", format!("change {id} is answered, and had not asked"));
         };
-        say!(self, "node {node}: change {id} returns: {}", if is_built { "in place" } else { "pending" });
-        self.coverage.note(if is_built { Happened::InPlace } else { Happened::Pending });
-        if is_built { self.seen[node].is_in_place(&touched, version) } else { Ok(()) }
+        say!(
+            self,
+            "node {node}: change {id} returns: {}",
+            if is_built { "in place" } else { "pending" }
+        );
+        self.coverage.note(if is_built {
+            Happened::InPlace
+        } else {
+            Happened::Pending
+        });
+        if is_built {
+            self.seen[node].is_in_place(&touched, version)
+        } else {
+            Ok(())
+        }
     }
 
     // ---- requests ----
@@ -127,7 +172,10 @@ impl Run {
         };
         let request = &mut self.requests[place];
         let (node, question) = (request.node, request.question());
-        let asker = Asker { request: id, serial: request.ask.serial };
+        let asker = Asker {
+            request: id,
+            serial: request.ask.serial,
+        };
         match std::mem::replace(&mut request.at, At::Done) {
             At::ToCache => {
                 let (grant, verdict) = self.at(node, rng, |node, here| node.pick(&question, here));
@@ -147,8 +195,14 @@ impl Run {
             At::ToQuery => self.looks_up(place, asker, rng),
             At::ToChoose(found) => match self.requests[place].patience(self.now) {
                 Some(until) => {
-                    self.requests[place].at = At::Waiting { until, found: found.clone() };
-                    self.at(node, rng, |node, here| node.wait(&question, &found, until, asker, here)).1
+                    self.requests[place].at = At::Waiting {
+                        until,
+                        found: found.clone(),
+                    };
+                    self.at(node, rng, |node, here| {
+                        node.wait(&question, &found, until, asker, here)
+                    })
+                    .1
                 }
                 None => self.chooses(id, node, &question, found, rng),
             },
@@ -163,11 +217,19 @@ impl Run {
     fn looks_up(&mut self, place: usize, asker: Asker, rng: &mut SmallRng) -> Verdict {
         let request = &mut self.requests[place];
         let node = request.node;
-        let question = LookupQuestion { groups: Arc::clone(&request.groups), model: request.model.clone() };
+        let question = LookupQuestion {
+            groups: Arc::clone(&request.groups),
+            model: request.model.clone(),
+        };
         request.ask.lookups += 1;
-        request.at = At::LookingUp { until: self.now + LOOKUP_DEADLINE * 2 };
+        request.at = At::LookingUp {
+            until: self.now + LOOKUP_DEADLINE * 2,
+        };
         say!(self, "node {node}: request {} waits for a lookup", asker.request);
-        let asked = LookupAsker { asker, asked: self.tick };
+        let asked = LookupAsker {
+            asker,
+            asked: self.tick,
+        };
         let (has_room, verdict) = self.at(node, rng, |node, here| node.look_up(question, asked, here));
         verdict?;
         if has_room {
@@ -175,7 +237,10 @@ impl Run {
         }
         self.coverage.note(Happened::LookupBound);
         self.requests[place].ask.by_bound = true;
-        self.is_answered(asker.request, Choice::Refused(Refusal::Overloaded { retry_after: None }))
+        self.is_answered(
+            asker.request,
+            Choice::Refused(Refusal::Overloaded { retry_after: None }),
+        )
     }
 
     fn chooses(
@@ -186,7 +251,9 @@ impl Run {
         found: Option<Arc<pointsman::routing::router::Found>>,
         rng: &mut SmallRng,
     ) -> Verdict {
-        let (choice, verdict) = self.at(node, rng, |node, here| node.choice(question, found.as_deref(), here).0);
+        let (choice, verdict) = self.at(node, rng, |node, here| {
+            node.choice(question, found.as_deref(), here).0
+        });
         verdict?;
         if matches!(choice, Choice::Granted(_)) {
             self.coverage.note(Happened::GrantedByLookup);
@@ -210,7 +277,6 @@ impl Run {
                 if request.ask.lookups < LOOKUPS_A_PICK {
                     return Ok(());
                 }
-                self.coverage.note(Happened::FiveTimesOutdated);
                 request.ask.by_bound = true;
                 self.is_refused(place, &Refusal::Overloaded { retry_after: None })
             }
@@ -252,7 +318,10 @@ impl Run {
         if request.own.second_round {
             self.coverage.note(Happened::SecondRound);
         }
-        request.at = At::Leased { grant: Box::new(grant), has_spoken: false };
+        request.at = At::Leased {
+            grant: Box::new(grant),
+            has_spoken: false,
+        };
         Ok(())
     }
 
@@ -293,7 +362,10 @@ impl Run {
             }
             At::Waiting { found, .. } => {
                 request.at = At::ToChooseAtOnce(found);
-                let asker = Asker { request: id, serial: request.ask.serial };
+                let asker = Asker {
+                    request: id,
+                    serial: request.ask.serial,
+                };
                 self.nodes[request.node].waiting.remove(&asker);
                 self.coverage.note(Happened::WaitedInVain);
             }
@@ -305,14 +377,30 @@ impl Run {
     // ---- leases ----
 
     pub fn first_event(&mut self, rng: &mut SmallRng) -> Verdict {
-        let silent = |request: &&Request| matches!(request.at, At::Leased { has_spoken: false, .. });
-        let ids: Vec<u64> = self.requests.iter().filter(silent).map(|request| request.id).collect();
+        let silent = |request: &&Request| {
+            matches!(
+                request.at,
+                At::Leased {
+                    has_spoken: false,
+                    ..
+                }
+            )
+        };
+        let ids: Vec<u64> = self
+            .requests
+            .iter()
+            .filter(silent)
+            .map(|request| request.id)
+            .collect();
         let Some(id) = pick_one(&ids, rng).copied() else {
             return Ok(());
         };
         let mut requests = self.requests.iter_mut();
-        let Some(Request { node, at: At::Leased { grant, has_spoken }, .. }) =
-            requests.find(|request| request.id == id)
+        let Some(Request {
+            node,
+            at: At::Leased { grant, has_spoken },
+            ..
+        }) = requests.find(|request| request.id == id)
         else {
             return Ok(());
         };
@@ -326,7 +414,12 @@ impl Run {
 
     pub fn any_report(&mut self, rng: &mut SmallRng) -> Verdict {
         let leased = |request: &&Request| matches!(request.at, At::Leased { .. });
-        let ids: Vec<u64> = self.requests.iter().filter(leased).map(|request| request.id).collect();
+        let ids: Vec<u64> = self
+            .requests
+            .iter()
+            .filter(leased)
+            .map(|request| request.id)
+            .collect();
         match pick_one(&ids, rng) {
             Some(id) => {
                 let outcome = outcome(rng);
@@ -349,13 +442,18 @@ impl Run {
                 return Ok(());
             }
         };
-        say!(self, "node {node}: request {id} reports of channel {}: {outcome:?}", grant.picked.channel.id);
+        say!(
+            self,
+            "node {node}: request {id} reports of channel {}: {outcome:?}",
+            grant.picked.channel.id
+        );
         self.note_outcome(&outcome);
         if matches!(outcome, Outcome::Refused { .. }) {
             self.refused.push((node, closes_what_refused(&grant)));
         }
         self.seen[node].reports(grant.lease, &outcome, self.now, self.tick);
-        self.at(node, rng, |node, here| node.report(grant.lease, &outcome, here)).1?;
+        self.at(node, rng, |node, here| node.report(grant.lease, &outcome, here))
+            .1?;
         let (tick, version, now) = (self.tick, self.database.now(), self.now);
         let request = &mut self.requests[place];
         if request.failed(&grant, &outcome, now, rng) {
@@ -403,10 +501,16 @@ fn outcome(rng: &mut SmallRng) -> Outcome {
     };
     match rng.random_range(0..20) {
         0..8 => Outcome::Ok,
-        8..11 => Outcome::Busy { status: 429, retry_after: word(rng) },
+        8..11 => Outcome::Busy {
+            status: 429,
+            retry_after: word(rng),
+        },
         11 => Outcome::Broken(Breakage::Connect),
         12 => Outcome::Broken(Breakage::Cut),
-        13 => Outcome::Broken(Breakage::Status { status: 503, retry_after: word(rng) }),
+        13 => Outcome::Broken(Breakage::Status {
+            status: 503,
+            retry_after: word(rng),
+        }),
         14 => Outcome::Broken(Breakage::status(500)),
         15 => Outcome::Silent,
         16 => Outcome::Refused { reason: "401".into() },

@@ -91,10 +91,18 @@ fn shortest(mut choices: Vec<Choice>, fails: impl Fn(&[Choice]) -> bool) -> Vec<
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Failure { seed, fault, choices, story } = self;
+        let Failure {
+            seed,
+            fault,
+            choices,
+            story,
+        } = self;
         writeln!(f, "{}: {}", fault.rule, fault.words)?;
         writeln!(f, "the shortest history found, of {choices} choices:")?;
         story.iter().try_for_each(|line| writeln!(f, "{line}"))?;
-        writeln!(f, "again: POINTSMAN_SIMULATION_SEED={seed} cargo test --test simulation -- --nocapture")
+        writeln!(
+            f,
+            "again: POINTSMAN_SIMULATION_SEED={seed} cargo test --test simulation -- --nocapture"
+        )
     }
 }

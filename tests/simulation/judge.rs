@@ -57,7 +57,10 @@ impl Case<'_> {
         asked
             .into_iter()
             .find(|group| GROUPS[*group] == grant.picked.group)
-            .ok_or(Fault { rule: "R2", words: format!("group {} was not asked for", grant.picked.group) })
+            .ok_or(Fault {
+                rule: "R2",
+                words: format!("group {} was not asked for", grant.picked.group),
+            })
     }
 
     /// R1: what is granted was open when it was read, and speaks the protocol.
@@ -68,7 +71,10 @@ impl Case<'_> {
             return fault("R1", format!("channel {id} was not there at v{version}"));
         };
         if !rows.speaks(self.request.asked.protocol) {
-            return fault("R2", format!("channel {id} of v{version} does not speak the protocol"));
+            return fault(
+                "R2",
+                format!("channel {id} of v{version} does not speak the protocol"),
+            );
         }
         let is_open = |at: Version| {
             let truth = self.database.at(at).truth(id, place);
@@ -80,7 +86,10 @@ impl Case<'_> {
             is_open(version)
         };
         if !was_open {
-            return fault("R1", format!("channel {id} is granted as of v{version}, where it was not open"));
+            return fault(
+                "R1",
+                format!("channel {id} is granted as of v{version}, where it was not open"),
+            );
         }
         let Some(key) = &grant.picked.key else {
             let has_key = rows.keys.iter().any(|key| key.is_open());
@@ -97,12 +106,21 @@ impl Case<'_> {
         };
         // A key's own last good may be older than its channel's row.
         let was_there = had(version) || (0..=self.database.now()).any(|at| self.rotted(id, at) && had(at));
-        if was_there { Ok(()) } else { fault("R1", format!("key {} was not open at v{version}", key.id)) }
+        if was_there {
+            Ok(())
+        } else {
+            fault("R1", format!("key {} was not open at v{version}", key.id))
+        }
     }
 
     /// Since that version some row of the channel could not be read, so that a last good one may stand for it.
     fn rotted(&self, channel: i64, since: Version) -> bool {
-        let has_rot = |at: Version| self.database.at(at).channel(channel).is_some_and(ChannelRows::has_rot);
+        let has_rot = |at: Version| {
+            self.database
+                .at(at)
+                .channel(channel)
+                .is_some_and(ChannelRows::has_rot)
+        };
         (since..=self.database.now()).any(has_rot)
     }
 
@@ -130,7 +148,8 @@ impl Case<'_> {
                 Closed::Key { key: closed, .. } if Some(closed.0) != key => true,
                 Closed::Key { .. } => {
                     let is_open = |rows: &ChannelRows| {
-                        key.and_then(|key| rows.key(key)).is_some_and(|key| key.truth() != Truth::Closed)
+                        key.and_then(|key| rows.key(key))
+                            .is_some_and(|key| key.truth() != Truth::Closed)
                     };
                     // A lookup lifts no key's closing: only what was read since may be used.
                     version >= since || (self.rotted(id, version) && reopened(&is_open))
@@ -139,7 +158,9 @@ impl Case<'_> {
             if !is_right {
                 return fault(
                     "R10",
-                    format!("channel {id} as of v{version} was picked after its closing (v{since}) had returned"),
+                    format!(
+                        "channel {id} as of v{version} was picked after its closing (v{since}) had returned"
+                    ),
                 );
             }
         }
@@ -149,7 +170,10 @@ impl Case<'_> {
     /// R2: not where this request has been, but in the second round.
     fn is_not_tried(&self, channel: i64, key: Option<i64>) -> Verdict {
         if self.request.own.bars(channel, key, self.now) {
-            return fault("R2", format!("channel {channel}, key {key:?} was tried by this request already"));
+            return fault(
+                "R2",
+                format!("channel {channel}, key {key:?} was tried by this request already"),
+            );
         }
         Ok(())
     }
@@ -165,34 +189,40 @@ impl Case<'_> {
 
     /// R13: not before its provider's word is over, and not while somebody finds out.
     fn is_not_barred(&self, note: &LeaseNote) -> Verdict {
-        let LeaseNote { channel, key, model, .. } = note;
-        let is_same_since = |version: Version| {
-            let rows = self.database.world().channel(*channel);
-            let was_closed = self.seen.closings.iter().any(|closing| {
-                closing.closed.channel().0 == *channel && closing.version >= version
-            });
+        let LeaseNote {
+            channel, key, model, ..
+        } = note;
+        let rows = self.database.world().channel(*channel);
+        let is_same_since = |version: Version, tick: Tick| {
             rows.is_some_and(|rows| rows.touched <= version)
-                && !was_closed
+                && !self.seen.is_closed_since(*channel, tick)
                 && self.seen.read.get(channel).is_some_and(|read| *read >= version)
         };
         let barred = self.seen.words.iter().find(|word| {
             word.channel == *channel && word.key == *key && word.model == *model && word.until > self.now
         });
         if let Some(word) = barred
-            && is_same_since(word.version)
+            && is_same_since(word.version, word.heard)
             && self.seen.knows.contains_key(channel)
         {
-            return fault("R13", format!("channel {channel} was picked before its provider's word was over"));
+            return fault(
+                "R13",
+                format!("channel {channel} was picked before its provider's word was over"),
+            );
         }
         let mut probes = self.seen.probes(*channel, self.now);
         if let Some(other) = probes.find(|other| {
             other.model == *model
-                && is_same_since(other.version)
+                && is_same_since(other.version, other.granted)
                 && (note.probes || other.key == *key)
+                && rows.is_some_and(|rows| self.seen.is_blamed_only_since(*channel, rows.touched))
                 && self.seen.is_unhealed_since(*channel, other.granted, self.now)
         }) {
             let (granted, at) = (other.granted, self.tick);
-            return fault("R13", format!("channel {channel} is probed since step {granted} and picked at {at}"));
+            return fault(
+                "R13",
+                format!("channel {channel} is probed since step {granted} and picked at {at}"),
+            );
         }
         Ok(())
     }
@@ -219,7 +249,9 @@ impl Case<'_> {
                 if goes_before && self.serves(*other, *read, &[*group]) {
                     return fault(
                         "R2",
-                        format!("channel {granted} of v{version} was picked before channel {other} of v{read}"),
+                        format!(
+                            "channel {granted} of v{version} was picked before channel {other} of v{read}"
+                        ),
                     );
                 }
             }
@@ -241,12 +273,18 @@ impl Case<'_> {
                 return fault("R4", format!("model_not_found, and there was an ability {since}"));
             }
             Refusal::NoAvailableChannel if !ever(&|answer| answer == Answer::NoneOpen) => {
-                return fault("R4", format!("no_available_channel, and that was never so {since}"));
+                return fault(
+                    "R4",
+                    format!("no_available_channel, and that was never so {since}"),
+                );
             }
             Refusal::ProtocolNotServed
                 if !ever(&|answer| matches!(answer, Answer::SpeaksNot | Answer::Maybe)) =>
             {
-                return fault("R4", format!("protocol_not_served, and that was never so {since}"));
+                return fault(
+                    "R4",
+                    format!("protocol_not_served, and that was never so {since}"),
+                );
             }
             Refusal::RoutingUnavailable if !ask.lookup_failed && !self.may_be_unreadable() => {
                 return fault("R4", "routing_unavailable, and every lookup was answered");
@@ -255,7 +293,8 @@ impl Case<'_> {
                 return fault("R4", "exhausted, and nothing was tried");
             }
             Refusal::RateLimited { retry_after, .. }
-                if *retry_after > LONGEST_BELIEF || !self.seen.words.iter().any(|word| word.until > self.now) =>
+                if *retry_after > LONGEST_BELIEF
+                    || !self.seen.words.iter().any(|word| word.until > self.now) =>
             {
                 return fault("R13", "rate_limited, and no provider has said so");
             }
@@ -293,13 +332,20 @@ impl Case<'_> {
             {
                 return fault(
                     "R3",
-                    format!("{} though the snapshot had channel {id}, open since v{read}", refusal.code()),
+                    format!(
+                        "{} though the snapshot had channel {id}, open since v{read}",
+                        refusal.code()
+                    ),
                 );
             }
             if !ask.lookup_failed && self.serves(*id, ask.version, groups) {
                 return fault(
                     "R3",
-                    format!("{} though channel {id} was open since v{}", refusal.code(), ask.version),
+                    format!(
+                        "{} though channel {id} was open since v{}",
+                        refusal.code(),
+                        ask.version
+                    ),
                 );
             }
         }
@@ -328,9 +374,14 @@ impl Case<'_> {
         }
         let rows_at = |at: Version| self.database.at(at).channel(id);
         let is_open = |rows: &ChannelRows| {
-            groups.iter().any(|group| rows.truth((*group, model)) == Some(Truth::Open))
+            groups
+                .iter()
+                .any(|group| rows.truth((*group, model)) == Some(Truth::Open))
                 && rows.speaks(self.request.asked.protocol)
-                && rows.spec.max_in_flight.is_none_or(|max| self.seen.in_flight(id) < max)
+                && rows
+                    .spec
+                    .max_in_flight
+                    .is_none_or(|max| self.seen.in_flight(id) < max)
         };
         let Some(first) = rows_at(since) else {
             return false;
@@ -345,7 +396,6 @@ impl Case<'_> {
                 })
         };
         let is_keyless = || versions().all(|rows| rows.is_some_and(|rows| rows.keys.is_empty()));
-        versions().all(|rows| rows.is_some_and(is_open))
-            && (first.keys.iter().any(has_key) || is_keyless())
+        versions().all(|rows| rows.is_some_and(is_open)) && (first.keys.iter().any(has_key) || is_keyless())
     }
 }

@@ -51,7 +51,11 @@ fn no_false_refusal_and_no_pick_of_what_is_closed() {
     println!("{ran} seeds in {:.1} s", began.elapsed().as_secs_f64());
     coverage.print();
     if let Some(failure) = failure {
-        panic!("seed {} after {:.1} s\n{failure}", failure.seed, began.elapsed().as_secs_f64());
+        panic!(
+            "seed {} after {:.1} s\n{failure}",
+            failure.seed,
+            began.elapsed().as_secs_f64()
+        );
     }
     let missing = coverage.missing();
     assert!(one.is_some() || missing.is_empty(), "never happened: {missing:?}");
@@ -95,5 +99,9 @@ fn run(seeds: std::ops::Range<u64>, length: Option<Duration>) -> (u64, Coverage,
 
 fn number(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
-    Some(value.parse().unwrap_or_else(|_| panic!("{name} is a number, not {value:?}")))
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} is a number, not {value:?}")),
+    )
 }

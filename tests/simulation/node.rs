@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use pointsman::routing::build::Draft;
 use pointsman::routing::closings::Closing;
+use pointsman::routing::health::LeaseId;
 use pointsman::routing::ids::{Generation, GroupName, ModelName, Moment, Moments};
 use pointsman::routing::lookups::{Bounds, Lookups, Overloaded};
 use pointsman::routing::outcome::Outcome;
 use pointsman::routing::pick::Question;
-use pointsman::routing::health::LeaseId;
 use pointsman::routing::rebuilds::{BuildNumber, Rebuilds, Scope, Step, Urgency};
 use pointsman::routing::refusal::{Refusal, WaitsFor};
 use pointsman::routing::router::{Built, Chosen, Found, Grant, Router};
@@ -28,7 +28,10 @@ pub const PROBE_TIMEOUT: Duration = Duration::from_secs(60);
 pub const BUILD_DEADLINE: Duration = Duration::from_secs(60);
 pub const LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
 /// Few, so that both bounds are met.
-pub const LOOKUPS: Bounds = Bounds { running: 2, waiting: 3 };
+pub const LOOKUPS: Bounds = Bounds {
+    running: 2,
+    waiting: 3,
+};
 
 /// A point in the simulation's own order of everything that happens.
 pub type Tick = u64;
@@ -103,15 +106,40 @@ pub enum Choice {
 /// What the actors answer, or do, for the oracle and the requests to hear.
 #[derive(Debug)]
 pub enum Told {
-    BuildBegan { running: usize },
-    Installed { scope: Scope, version: Version, began: Moment, old: Arc<Snapshot>, new: Arc<Snapshot> },
+    BuildBegan {
+        running: usize,
+    },
+    Installed {
+        scope: Scope,
+        version: Version,
+        began: Moment,
+        old: Arc<Snapshot>,
+        new: Arc<Snapshot>,
+    },
     /// A build that failed left this in place.
-    Failed { before: Generation },
-    BuildAnswered { asker: BuildAsker, generation: Option<Generation>, began_at: Tick },
-    LookupBegan { running: usize },
-    LookedUp { asker: LookupAsker, began_at: Option<Tick>, found: Option<Arc<Found>> },
-    Chosen { asker: Asker, choice: Choice },
-    MissRebuild { scope: Scope },
+    Failed {
+        before: Generation,
+    },
+    BuildAnswered {
+        asker: BuildAsker,
+        generation: Option<Generation>,
+        began_at: Tick,
+    },
+    LookupBegan {
+        running: usize,
+    },
+    LookedUp {
+        asker: LookupAsker,
+        began_at: Option<Tick>,
+        found: Option<Arc<Found>>,
+    },
+    Chosen {
+        asker: Asker,
+        choice: Choice,
+    },
+    MissRebuild {
+        scope: Scope,
+    },
 }
 
 pub struct Node {
@@ -223,7 +251,12 @@ impl Node {
     }
 
     /// `CacheActor::build_ended`.
-    fn build_ended(&mut self, (number, began_at): (BuildNumber, Tick), result: Option<Ended>, here: &mut Here) {
+    fn build_ended(
+        &mut self,
+        (number, began_at): (BuildNumber, Tick),
+        result: Option<Ended>,
+        here: &mut Here,
+    ) {
         if self.building.take_if(|building| *building == number).is_none() {
             return;
         }
@@ -233,9 +266,15 @@ impl Node {
             Some(_) => self.serve(Event::Anything, here),
             None => self.outbox.push(Told::Failed { before }),
         }
-        let (askers, step) = self.rebuilds.ended(number, generation.is_some(), here.now, here.rng);
+        let (askers, step) = self
+            .rebuilds
+            .ended(number, generation.is_some(), here.now, here.rng);
         for asker in askers {
-            self.outbox.push(Told::BuildAnswered { asker, generation, began_at });
+            self.outbox.push(Told::BuildAnswered {
+                asker,
+                generation,
+                began_at,
+            });
         }
         self.follow(step, here);
     }
@@ -246,7 +285,13 @@ impl Node {
         let (scope, began) = (built.scope.clone(), built.began);
         let old = self.router.install(built, here.now);
         let new = Arc::clone(self.router.snapshot());
-        self.outbox.push(Told::Installed { scope, version, began, old, new });
+        self.outbox.push(Told::Installed {
+            scope,
+            version,
+            began,
+            old,
+            new,
+        });
         generation
     }
 
@@ -258,7 +303,12 @@ impl Node {
     }
 
     /// `CacheActor::choice`.
-    pub fn choice(&mut self, question: &Question, found: Option<&Found>, here: &mut Here) -> (Choice, WaitsFor) {
+    pub fn choice(
+        &mut self,
+        question: &Question,
+        found: Option<&Found>,
+        here: &mut Here,
+    ) -> (Choice, WaitsFor) {
         let now = here.now;
         let chosen = match found {
             Some(found) => self.router.choose(question, found, now, here.rng),
@@ -292,7 +342,9 @@ impl Node {
                 self.waiting.insert(asker);
                 let waiting = &self.waiting;
                 let gone = |asker: &Asker| !waiting.contains(asker);
-                let added = self.waiters.add(Arc::clone(question), found.clone(), waits_for, asker, gone);
+                let added = self
+                    .waiters
+                    .add(Arc::clone(question), found.clone(), waits_for, asker, gone);
                 added.map_err(|_| Choice::Refused(Refusal::Overloaded { retry_after: None }))
             }
             choice => Err(choice),
@@ -403,9 +455,15 @@ impl Node {
     pub fn end_lookup(&mut self, place: usize, draft: Option<Draft>, here: &mut Here) {
         let lookup = self.running_lookups.swap_remove(place);
         let (began, began_at) = lookup.began.unzip();
-        let found = draft.zip(began).map(|(draft, began)| Arc::new(Found::new(draft, &lookup.last_good, began)));
+        let found = draft
+            .zip(began)
+            .map(|(draft, began)| Arc::new(Found::new(draft, &lookup.last_good, began)));
         for asker in self.lookups.ended(&lookup.question) {
-            self.outbox.push(Told::LookedUp { asker, began_at, found: found.clone() });
+            self.outbox.push(Told::LookedUp {
+                asker,
+                began_at,
+                found: found.clone(),
+            });
         }
         self.start_lookups(here);
     }

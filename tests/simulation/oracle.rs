@@ -31,7 +31,10 @@ pub struct Fault {
 pub type Verdict = Result<(), Fault>;
 
 pub fn fault(rule: &'static str, words: impl Into<String>) -> Verdict {
-    Err(Fault { rule, words: words.into() })
+    Err(Fault {
+        rule,
+        words: words.into(),
+    })
 }
 
 /// What one node has been told and has done.
@@ -47,10 +50,16 @@ pub struct Seen {
     showed: Vec<(i64, usize, usize)>,
     pub closings: Vec<KnownClosing>,
     last_close: BTreeMap<i64, Moment>,
+    /// When the last closing of something of the channel was taken note of.
+    closed_at: BTreeMap<i64, Tick>,
     blamed: BTreeMap<i64, Instant>,
+    /// Channel, and the version under which the lease that blamed it was granted.
+    blamed_as: Vec<(i64, Instant, Version)>,
     pub words: Vec<Word>,
     pub leases: BTreeMap<LeaseId, LeaseNote>,
     healed: BTreeMap<i64, Tick>,
+    /// When an installed snapshot showed another channel or other keys than the one before.
+    renewed: BTreeMap<i64, Tick>,
     miss_rebuilt: Option<Instant>,
 }
 
@@ -70,6 +79,8 @@ pub struct Word {
     pub until: Instant,
     /// Of the rows under which the lease was granted.
     pub version: Version,
+    /// When that lease was granted.
+    pub heard: Tick,
 }
 
 pub struct LeaseNote {
@@ -91,9 +102,15 @@ impl Seen {
         for closed in closed {
             let channel = closed.channel().0;
             self.knows.remove(&channel);
-            self.last_close.insert(channel, at);
+            let last = self.last_close.entry(channel).or_default();
+            *last = at.max(*last);
+            self.closed_at.insert(channel, tick);
             if let Some(version) = version {
-                self.closings.push(KnownClosing { closed: closed.clone(), version, tick });
+                self.closings.push(KnownClosing {
+                    closed: closed.clone(),
+                    version,
+                    tick,
+                });
             }
         }
     }
@@ -116,6 +133,8 @@ impl Seen {
         self.healed.insert(note.channel, tick);
         if !matches!(outcome, Outcome::Ok | Outcome::Gone) {
             self.blamed.insert(note.channel, now);
+            self.blamed_as.retain(|(_, at, _)| *at + FORGIVEN_AFTER > now);
+            self.blamed_as.push((note.channel, now, note.version));
         }
         if let Some((wait, _)) = outcome.provider_word() {
             self.words.retain(|word| word.until > now);
@@ -125,25 +144,35 @@ impl Seen {
                 model: note.model,
                 until: now + wait.min(LONGEST_BELIEF),
                 version: note.version,
+                heard: note.granted,
             });
         }
     }
 
     /// Nothing that a lease of this node has reported can speak against the channel.
     pub fn is_blameless(&self, channel: i64, now: Instant) -> bool {
-        self.blamed.get(&channel).is_none_or(|at| *at + FORGIVEN_AFTER < now)
+        self.blamed
+            .get(&channel)
+            .is_none_or(|at| *at + FORGIVEN_AFTER < now)
     }
 
     pub fn is_anyone_blamed(&self, now: Instant) -> bool {
-        self.blamed.keys().any(|channel| !self.is_blameless(*channel, now))
+        self.blamed
+            .keys()
+            .any(|channel| !self.is_blameless(*channel, now))
     }
 
     pub fn in_flight(&self, channel: i64) -> u32 {
-        self.leases.values().filter(|note| note.channel == channel).count() as u32
+        self.leases
+            .values()
+            .filter(|note| note.channel == channel)
+            .count() as u32
     }
 
     pub fn is_barred_by_word(&self, channel: i64, now: Instant) -> bool {
-        self.words.iter().any(|word| word.channel == channel && word.until > now)
+        self.words
+            .iter()
+            .any(|word| word.channel == channel && word.until > now)
     }
 
     /// The leases that probe something of this channel and whose claim has not run out.
@@ -153,10 +182,26 @@ impl Seen {
         })
     }
 
+    /// A closing makes the node forget what a key has shown, also one whose commit was told of late.
+    pub fn is_closed_since(&self, channel: i64, tick: Tick) -> bool {
+        self.closed_at.get(&channel).is_some_and(|at| *at >= tick)
+    }
+
+    /// Whatever is held against the channel was learnt of its rows as they are since that version.
+    pub fn is_blamed_only_since(&self, channel: i64, version: Version) -> bool {
+        self.blamed_as
+            .iter()
+            .all(|(blamed, _, read)| *blamed != channel || *read >= version)
+    }
+
     /// Nobody has shown life there since then, so that only its report ends what a probe claims.
     pub fn is_unhealed_since(&self, channel: i64, tick: Tick, now: Instant) -> bool {
-        let is_fresh = self.blamed.get(&channel).is_some_and(|at| *at + LONGEST_BELIEF / 2 > now);
-        is_fresh && self.healed.get(&channel).is_none_or(|at| *at < tick)
+        let is_fresh = self
+            .blamed
+            .get(&channel)
+            .is_some_and(|at| *at + LONGEST_BELIEF / 2 > now);
+        let since = |at: Option<&Tick>| at.is_some_and(|at| *at >= tick);
+        is_fresh && !since(self.healed.get(&channel)) && !since(self.renewed.get(&channel))
     }
 
     // ---- builds ----
@@ -168,14 +213,21 @@ impl Seen {
         scope: &Scope,
         (version, began): (Version, Moment),
         (old, new): (&Arc<Snapshot>, &Arc<Snapshot>),
+        tick: Tick,
     ) -> Verdict {
         if shown(old) != self.showed {
-            return fault("R8", "the snapshot in place was changed under those who picked from it");
+            return fault(
+                "R8",
+                "the snapshot in place was changed under those who picked from it",
+            );
         }
         if let Some((before, read)) = self.installed
             && (before >= began || read > version)
         {
-            return fault("R5", format!("a build that read v{version} has replaced a newer one, of v{read}"));
+            return fault(
+                "R5",
+                format!("a build that read v{version} has replaced a newer one, of v{read}"),
+            );
         }
         if new.generation() <= self.generation {
             return fault("R5", "the generation does not grow");
@@ -183,15 +235,38 @@ impl Seen {
         self.installed = Some((began, version));
         self.generation = new.generation();
         self.showed = shown(new);
+        self.notes_renewed(old, new, tick);
         self.notes_read(database, scope, version, began);
         shows_what_was_read(database, scope, version, old, new)
+    }
+
+    fn notes_renewed(&mut self, old: &Snapshot, new: &Snapshot, tick: Tick) {
+        for channel in old.channels().chain(new.channels()) {
+            let self_of = |snapshot: &Snapshot| {
+                let channel = snapshot.channel(channel.id)?;
+                let keys = channel
+                    .keys
+                    .iter()
+                    .map(|key| (key.id, key.status_changed_at, key.spec.secret.clone()));
+                Some((channel.status_changed_at, keys.collect::<Vec<_>>()))
+            };
+            if self_of(old) != self_of(new) {
+                self.renewed.insert(channel.id.0, tick);
+            }
+        }
     }
 
     fn notes_read(&mut self, database: &Database, scope: &Scope, version: Version, began: Moment) {
         let covers = |channel: i64| scope.covers(pointsman::routing::ids::ChannelId(channel));
         self.knows.retain(|channel, _| !covers(*channel));
         self.read.retain(|channel, _| !covers(*channel));
-        for channel in database.at(version).channels.keys().copied().filter(|channel| covers(*channel)) {
+        for channel in database
+            .at(version)
+            .channels
+            .keys()
+            .copied()
+            .filter(|channel| covers(*channel))
+        {
             self.read.insert(channel, version);
             if self.last_close.get(&channel).is_none_or(|at| *at < began) {
                 self.knows.insert(channel, version);
@@ -211,7 +286,10 @@ impl Seen {
     /// R5: each waiter's answer is of a build that began after it asked.
     pub fn build_answers(&self, asker: BuildAsker, began_at: Tick) -> Verdict {
         if began_at < asker.asked {
-            return fault("R5", "a waiter was answered by a build that began before it asked");
+            return fault(
+                "R5",
+                "a waiter was answered by a build that began before it asked",
+            );
         }
         Ok(())
     }
@@ -220,15 +298,24 @@ impl Seen {
     pub fn is_in_place(&self, touched: &[i64], version: Version) -> Verdict {
         match self.installed {
             Some((_, read)) if read >= version => Ok(()),
-            _ => fault("R10", format!("v{version} is told to be in place for {touched:?} and is not")),
+            _ => fault(
+                "R10",
+                format!("v{version} is told to be in place for {touched:?} and is not"),
+            ),
         }
     }
 
     /// R3: misses ask for a rebuild at most once a second.
     pub fn miss_rebuilds(&mut self, now: Instant) -> Verdict {
-        let too_soon = self.miss_rebuilt.is_some_and(|at| now < at + Duration::from_secs(1));
+        let too_soon = self
+            .miss_rebuilt
+            .is_some_and(|at| now < at + Duration::from_secs(1));
         self.miss_rebuilt = Some(now);
-        if too_soon { fault("R3", "misses asked for two rebuilds within a second") } else { Ok(()) }
+        if too_soon {
+            fault("R3", "misses asked for two rebuilds within a second")
+        } else {
+            Ok(())
+        }
     }
 
     /// R13: no cooling is believed for longer than ten minutes, and no lease is lost count of.
@@ -240,7 +327,14 @@ impl Seen {
             }
         }
         if router.leases() != self.leases.len() {
-            return fault("R13", format!("{} leases are out, {} are counted", self.leases.len(), router.leases()));
+            return fault(
+                "R13",
+                format!(
+                    "{} leases are out, {} are counted",
+                    self.leases.len(),
+                    router.leases()
+                ),
+            );
         }
         Ok(())
     }
@@ -316,16 +410,25 @@ mod check {
         let Some(rows) = rows else {
             return match known {
                 None => Ok(()),
-                Some(_) => fault("R1", format!("channel {id} had no row at v{version} and is in the snapshot")),
+                Some(_) => fault(
+                    "R1",
+                    format!("channel {id} had no row at v{version} and is in the snapshot"),
+                ),
             };
         };
         let has_last_good = old.channel(id).is_some();
         if known.is_some() != (!rows.bad_spec || has_last_good) {
             return fault("R7", format!("channel {id} of v{version} is missing, or made up"));
         }
-        let is_named = new.quarantined().iter().any(|quarantined| quarantined.channel == id);
+        let is_named = new
+            .quarantined()
+            .iter()
+            .any(|quarantined| quarantined.channel == id);
         if (rows.bad_spec || rows.bad_status) && !is_named {
-            return fault("R7", format!("channel {id} has a bad row at v{version} and is not named"));
+            return fault(
+                "R7",
+                format!("channel {id} has a bad row at v{version} and is not named"),
+            );
         }
         for key in &rows.keys {
             let shown = known.map(|known| known.keys.iter().any(|shown| shown.id.0 == key.id));
@@ -338,7 +441,10 @@ mod check {
             if let (Some(shown), Some(expected)) = (shown, expected)
                 && shown != expected
             {
-                return fault("R1", format!("key {} of channel {id} is not as v{version} has it", key.id));
+                return fault(
+                    "R1",
+                    format!("key {} of channel {id} is not as v{version} has it", key.id),
+                );
             }
         }
         places().try_for_each(|place| ability(rows, place, id, version, old, new))
@@ -361,7 +467,10 @@ mod check {
             Some(Truth::Maybe) if rows.bad_status => Some(false),
             Some(Truth::Maybe) => {
                 let serves = !rows.spec.needs_key || rows.keys.iter().any(|key| key.truth() == Truth::Open);
-                let is_bad_weight = rows.abilities.get(&place).is_some_and(|ability| ability.bad_weight);
+                let is_bad_weight = rows
+                    .abilities
+                    .get(&place)
+                    .is_some_and(|ability| ability.bad_weight);
                 let has_last_good = old.channel(id).is_some();
                 match (is_bad_weight, rows.bad_spec) {
                     (false, true) if serves => Some(has_last_good),

@@ -10,8 +10,8 @@ use pointsman::routing::pick::{CoolingRule, Question};
 use pointsman::routing::refusal::Refusal;
 use pointsman::routing::router::{Found, Grant};
 use pointsman::routing::tried::{Round, Tried};
-use rand::rngs::SmallRng;
 use rand::RngExt;
+use rand::rngs::SmallRng;
 
 use crate::node::Tick;
 use crate::truth::Asked;
@@ -77,12 +77,20 @@ pub enum At {
     ToCache,
     ToQuery,
     /// Until then it is patient.
-    LookingUp { until: Instant },
+    LookingUp {
+        until: Instant,
+    },
     ToChoose(Option<Arc<Found>>),
     /// It has stood in line in vain: what there is now is the answer.
     ToChooseAtOnce(Option<Arc<Found>>),
-    Waiting { until: Instant, found: Option<Arc<Found>> },
-    Leased { grant: Box<Grant>, has_spoken: bool },
+    Waiting {
+        until: Instant,
+        found: Option<Arc<Found>>,
+    },
+    Leased {
+        grant: Box<Grant>,
+        has_spoken: bool,
+    },
     Done,
 }
 
@@ -193,14 +201,24 @@ impl Request {
     }
 
     /// `Failover::again_at`.
-    fn again_at(&self, grant: &Grant, outcome: &Outcome, now: Instant, rng: &mut SmallRng) -> Option<Instant> {
+    fn again_at(
+        &self,
+        grant: &Grant,
+        outcome: &Outcome,
+        now: Instant,
+        rng: &mut SmallRng,
+    ) -> Option<Instant> {
         if grant.probe || !outcome.is_lifted_in_second_round() {
             return None;
         }
         if let Some((wait, _)) = outcome.provider_word() {
             return (wait <= RETRY_WAIT).then(|| now + wait);
         }
-        let first = Duration::from_millis(if matches!(outcome, Outcome::Busy { .. }) { 1000 } else { 500 });
+        let first = Duration::from_millis(if matches!(outcome, Outcome::Busy { .. }) {
+            1000
+        } else {
+            500
+        });
         let rest = (first * (1 << self.counted.min(10))).min(RETRY_WAIT);
         Some(now + rest.mul_f64(rng.random_range(0.75..=1.0)))
     }
@@ -210,7 +228,10 @@ impl Own {
     /// Whether the request may not go there, by its own memory.
     pub fn bars(&self, channel: i64, key: Option<i64>, now: Instant) -> bool {
         let rests = |resting: &[(i64, Instant)], id: i64| {
-            let due = resting.iter().find(|(known, _)| *known == id).map(|(_, due)| *due);
+            let due = resting
+                .iter()
+                .find(|(known, _)| *known == id)
+                .map(|(_, due)| *due);
             due.is_some_and(|due| !self.second_round || due > now)
         };
         self.never_channels.contains(&channel)

@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::change::{Change, ChangeAt, Lost, closings, scope_of};
 use crate::coverage::{Coverage, Happened};
-use crate::draw;
+use crate::draw::{self, Size};
 use crate::edit::{Edit, Moot};
 use crate::node::{BuildAsker, BuildFate, Here, Node, Tick};
 use crate::oracle::{Seen, Verdict, fault};
@@ -26,6 +26,7 @@ pub struct Run {
     pub now: Instant,
     began: Instant,
     pub database: Database,
+    pub size: Size,
     pub nodes: Vec<Node>,
     pub seen: Vec<Seen>,
     pub requests: Vec<Request>,
@@ -56,7 +57,9 @@ impl Run {
     pub fn new(seed: u64, began: Instant, tells: bool) -> Run {
         let mut rng = SmallRng::seed_from_u64(seed);
         let nodes = [1, 1, 2, 3][rng.random_range(0..4)];
+        let size = Size::draw(&mut rng);
         let mut run = Run {
+            size,
             tick: 0,
             now: began,
             began,
@@ -72,7 +75,7 @@ impl Run {
             story: tells.then(Vec::new),
         };
         for _ in 0..rng.random_range(0..4) {
-            let edit = draw::create(&mut rng);
+            let edit = draw::create(size, &mut rng);
             let _ = run.commit(&edit);
         }
         say!(run, "{nodes} nodes; {}", draw::words(run.database.world()));
@@ -148,7 +151,10 @@ impl Run {
     }
 
     pub fn is_sane(&self) -> Verdict {
-        self.nodes.iter().zip(&self.seen).try_for_each(|(node, seen)| seen.health_is_sane(&node.router, self.now))
+        self.nodes
+            .iter()
+            .zip(&self.seen)
+            .try_for_each(|(node, seen)| seen.health_is_sane(&node.router, self.now))
     }
 
     pub fn any_node(&self, rng: &mut SmallRng) -> usize {
@@ -162,7 +168,11 @@ impl Run {
         rng: &mut SmallRng,
         handle: impl FnOnce(&mut Node, &mut Here) -> T,
     ) -> (T, Verdict) {
-        let mut here = Here { tick: self.tick, now: self.now, rng };
+        let mut here = Here {
+            tick: self.tick,
+            now: self.now,
+            rng,
+        };
         let value = handle(&mut self.nodes[node], &mut here);
         let verdict = self.hear(node, rng);
         (value, verdict)
@@ -172,21 +182,35 @@ impl Run {
 
     fn client_asks(&mut self, rng: &mut SmallRng) {
         let node = self.any_node(rng);
-        let mut groups: Vec<usize> = (0..GROUPS.len()).collect();
+        let mut groups: Vec<usize> = (0..self.size.groups).collect();
         for place in 0..groups.len() {
-            groups.swap(place, rng.random_range(place..GROUPS.len()));
+            groups.swap(place, rng.random_range(place..self.size.groups));
         }
         groups.truncate(rng.random_range(1..=groups.len()));
-        let model = (rng.random_range(0..20) > 0).then(|| rng.random_range(0..MODELS.len()));
-        let protocol = if rng.random_range(0..4) > 0 { Protocol::OpenAi } else { Protocol::Anthropic };
+        let model = (rng.random_range(0..20) > 0).then(|| rng.random_range(0..self.size.models));
+        let protocol = if rng.random_range(0..4) > 0 {
+            Protocol::OpenAi
+        } else {
+            Protocol::Anthropic
+        };
         let affinity = (rng.random_range(0..3) == 0).then(|| rng.random_range(0..8));
-        self.request(node, Asked { groups, model, protocol }, affinity);
+        self.request(
+            node,
+            Asked {
+                groups,
+                model,
+                protocol,
+            },
+            affinity,
+        );
     }
 
     pub fn request(&mut self, node: usize, asked: Asked, affinity: Option<u64>) -> u64 {
         let id = self.new_id();
         let groups: Arc<[GroupName]> = asked.groups.iter().map(|group| GROUPS[*group].clone()).collect();
-        let model = asked.model.map_or_else(|| ModelName::new("unheard-of"), |model| MODELS[model].clone());
+        let model = asked
+            .model
+            .map_or_else(|| ModelName::new("unheard-of"), |model| MODELS[model].clone());
         let mut request = Request {
             id,
             node,
@@ -199,7 +223,14 @@ impl Run {
             stage: Stage::Others,
             counted: 0,
             attempts: 0,
-            ask: Ask { serial: 0, tick: 0, version: 0, lookups: 0, lookup_failed: false, by_bound: false },
+            ask: Ask {
+                serial: 0,
+                tick: 0,
+                version: 0,
+                lookups: 0,
+                lookup_failed: false,
+                by_bound: false,
+            },
             at: At::Done,
         };
         request.asks(self.tick, self.database.now());
@@ -219,17 +250,35 @@ impl Run {
         let node = self.any_node(rng);
         self.coverage.note(Happened::Floods);
         for _ in 0..rng.random_range(4..10) {
-            let groups = vec![rng.random_range(0..GROUPS.len())];
-            let model = rng.random_bool(0.5).then(|| rng.random_range(0..MODELS.len()));
-            self.request(node, Asked { groups, model, protocol: Protocol::OpenAi }, None);
+            let groups = vec![rng.random_range(0..self.size.groups)];
+            let model = rng
+                .random_bool(0.5)
+                .then(|| rng.random_range(0..self.size.models));
+            self.request(
+                node,
+                Asked {
+                    groups,
+                    model,
+                    protocol: Protocol::OpenAi,
+                },
+                None,
+            );
         }
     }
 
     fn any_request(&mut self, rng: &mut SmallRng) -> Verdict {
         let ready = |request: &&Request| {
-            matches!(request.at, At::ToCache | At::ToQuery | At::ToChoose(_) | At::ToChooseAtOnce(_))
+            matches!(
+                request.at,
+                At::ToCache | At::ToQuery | At::ToChoose(_) | At::ToChooseAtOnce(_)
+            )
         };
-        let ids: Vec<u64> = self.requests.iter().filter(ready).map(|request| request.id).collect();
+        let ids: Vec<u64> = self
+            .requests
+            .iter()
+            .filter(ready)
+            .map(|request| request.id)
+            .collect();
         match pick_one(&ids, rng) {
             Some(id) => self.advance_request(*id, rng),
             None => Ok(()),
@@ -250,7 +299,10 @@ impl Run {
         for rows in self.database.world().channels.values() {
             let enabled = rows.status == Status::Enabled;
             if rows.abilities.values().any(|ability| ability.enabled != enabled) {
-                return fault("R9", format!("channel {} is {:?}, its abilities are not", rows.id, rows.status));
+                return fault(
+                    "R9",
+                    format!("channel {} is {:?}, its abilities are not", rows.id, rows.status),
+                );
             }
         }
         Ok(())
@@ -263,7 +315,7 @@ impl Run {
             let (of, edit) = self.refused.swap_remove(place);
             return self.change(of, edit);
         } else {
-            draw::edit(self.database.world(), rng)
+            draw::edit(self.database.world(), self.size, rng)
         };
         self.change(node, edit);
     }
@@ -271,12 +323,22 @@ impl Run {
     fn change(&mut self, node: usize, edit: Edit) {
         let id = self.new_id();
         say!(self, "node {node}: change {id} begins: {edit:?}");
-        self.changes.push(Change { id, node, edit, at: ChangeAt::Writing });
+        self.changes.push(Change {
+            id,
+            node,
+            edit,
+            at: ChangeAt::Writing,
+        });
     }
 
     fn any_write(&mut self, rng: &mut SmallRng) -> Verdict {
         let ready = |change: &&Change| !matches!(change.at, ChangeAt::Rebuilding { .. } | ChangeAt::Done);
-        let ids: Vec<u64> = self.changes.iter().filter(ready).map(|change| change.id).collect();
+        let ids: Vec<u64> = self
+            .changes
+            .iter()
+            .filter(ready)
+            .map(|change| change.id)
+            .collect();
         match pick_one(&ids, rng) {
             Some(id) => self.advance_change(*id, rng),
             None => Ok(()),
@@ -299,17 +361,33 @@ impl Run {
             ChangeAt::Lost(lost) => self.settles(id, node, &edit, lost, rng)?,
             ChangeAt::Closing { version, applied, at } => {
                 say!(self, "node {node}: change {id} closes {:?}", applied.closed);
-                applied.closed.iter().for_each(|_| self.coverage.note(Happened::Closings));
+                applied
+                    .closed
+                    .iter()
+                    .for_each(|_| self.coverage.note(Happened::Closings));
                 self.nodes[node].close(closings(&applied.closed, at));
                 self.seen[node].closes(&applied.closed, Some(version), at, self.tick);
-                ChangeAt::ToRebuild { version, touched: applied.touched }
+                ChangeAt::ToRebuild {
+                    version,
+                    touched: applied.touched,
+                }
             }
             ChangeAt::ToRebuild { version, touched } => {
                 say!(self, "node {node}: change {id} asks for a rebuild");
-                let asker = BuildAsker { change: id, asked: self.tick };
-                self.changes[place].at = ChangeAt::Rebuilding { version, touched: touched.clone() };
+                let asker = BuildAsker {
+                    change: id,
+                    asked: self.tick,
+                };
+                self.changes[place].at = ChangeAt::Rebuilding {
+                    version,
+                    touched: touched.clone(),
+                };
                 let scope = scope_of(&touched);
-                return self.at(node, rng, |node, here| node.ask(scope, Urgency::Admin, Some(asker), here)).1;
+                return self
+                    .at(node, rng, |node, here| {
+                        node.ask(scope, Urgency::Admin, Some(asker), here)
+                    })
+                    .1;
             }
             other @ (ChangeAt::Rebuilding { .. } | ChangeAt::Done) => other,
         };
@@ -318,7 +396,13 @@ impl Run {
     }
 
     /// `store::commit::attempt`, up to the answer to COMMIT.
-    fn writes(&mut self, id: u64, node: usize, edit: &Edit, rng: &mut SmallRng) -> Result<ChangeAt, crate::oracle::Fault> {
+    fn writes(
+        &mut self,
+        id: u64,
+        node: usize,
+        edit: &Edit,
+        rng: &mut SmallRng,
+    ) -> Result<ChangeAt, crate::oracle::Fault> {
         let before = self.database.now();
         let fate = match (self.database.is_up, rng.random_range(0..20)) {
             (true, 0..15) => Fate::Done,
@@ -335,14 +419,21 @@ impl Run {
                     if let Edit::Auto { channel, .. } = edit {
                         // `Routing::change`: another node may have done it.
                         let scope = scope_of(&[*channel]);
-                        self.at(node, rng, |node, here| node.ask(scope, Urgency::Background, None, here)).1?;
+                        self.at(node, rng, |node, here| {
+                            node.ask(scope, Urgency::Background, None, here)
+                        })
+                        .1?;
                     }
                     ChangeAt::Done
                 }
                 Ok((version, applied)) => {
                     self.coverage.note(Happened::Commits);
                     self.note_edit(edit);
-                    say!(self, "node {node}: change {id} is committed as v{version}{}", fate.words());
+                    say!(
+                        self,
+                        "node {node}: change {id} is committed as v{version}{}",
+                        fate.words()
+                    );
                     match fate {
                         Fate::LostDone => ChangeAt::Lost(Lost::Done { version, applied }),
                         _ => ChangeAt::Committed { version, applied },
@@ -360,8 +451,16 @@ impl Run {
                 ChangeAt::Done
             }
             Fate::LostNotDone | Fate::LostInFlight => {
-                say!(self, "node {node}: the answer to change {id} is lost{}", fate.words());
-                ChangeAt::Lost(if fate == Fate::LostNotDone { Lost::NotDone } else { Lost::InFlight })
+                say!(
+                    self,
+                    "node {node}: the answer to change {id} is lost{}",
+                    fate.words()
+                );
+                ChangeAt::Lost(if fate == Fate::LostNotDone {
+                    Lost::NotDone
+                } else {
+                    Lost::InFlight
+                })
             }
         };
         self.database_is_whole()?;
@@ -398,7 +497,9 @@ impl Run {
         };
         let at = self.nodes[node].moments.draw();
         if is_given_up {
-            return self.never_told(id, node, edit, lost, rng).map(|()| ChangeAt::Done);
+            return self
+                .never_told(id, node, edit, lost, rng)
+                .map(|()| ChangeAt::Done);
         }
         match lost {
             Lost::Done { version, applied } => {
@@ -410,7 +511,10 @@ impl Run {
                 say!(self, "node {node}: the mark tells that change {id} was not done");
                 self.coverage.note(Happened::LostNotDone);
                 let scope = scope_of(&edit.channels());
-                self.at(node, rng, |node, here| node.ask(scope, Urgency::Admin, None, here)).1?;
+                self.at(node, rng, |node, here| {
+                    node.ask(scope, Urgency::Admin, None, here)
+                })
+                .1?;
                 Ok(ChangeAt::Done)
             }
         }
@@ -456,7 +560,7 @@ impl Run {
     }
 
     fn stranger(&mut self, rng: &mut SmallRng) -> Verdict {
-        let edit = draw::edit(self.database.world(), rng);
+        let edit = draw::edit(self.database.world(), self.size, rng);
         if let Ok((version, _)) = self.commit(&edit) {
             self.note_edit(&edit);
             self.coverage.note(Happened::Strangers);
@@ -476,7 +580,12 @@ impl Run {
     }
 
     fn repair(&mut self, rng: &mut SmallRng) -> Verdict {
-        let rotten = self.database.world().channels.values().filter(|rows| rows.has_rot());
+        let rotten = self
+            .database
+            .world()
+            .channels
+            .values()
+            .filter(|rows| rows.has_rot());
         let rotten: Vec<i64> = rotten.map(|rows| rows.id).collect();
         if let Some(channel) = pick_one(&rotten, rng)
             && let Ok((version, _)) = self.commit(&Edit::Repair { channel: *channel })
@@ -490,7 +599,10 @@ impl Run {
     fn note_edit(&mut self, edit: &Edit) {
         use pointsman::routing::rows::Status;
         let happened = match edit {
-            Edit::Auto { to: Status::AutoDisabled, .. } => Happened::AutoClosed,
+            Edit::Auto {
+                to: Status::AutoDisabled,
+                ..
+            } => Happened::AutoClosed,
             Edit::Auto { .. } => Happened::Reopened,
             Edit::Delete { .. } => Happened::Deleted,
             Edit::Create { .. } => Happened::Created,
@@ -509,7 +621,10 @@ impl Run {
 
     pub fn timer(&mut self, node: usize, rng: &mut SmallRng) -> Verdict {
         say!(self, "node {node}: the timer asks for a build of everything");
-        self.at(node, rng, |node, here| node.ask(Scope::Everything, Urgency::Background, None, here)).1
+        self.at(node, rng, |node, here| {
+            node.ask(Scope::Everything, Urgency::Background, None, here)
+        })
+        .1
     }
 
     fn build_reads(&mut self, rng: &mut SmallRng) {
@@ -591,7 +706,11 @@ impl Run {
 
     /// It has its connection: the moment is drawn before the statement is sent.
     pub fn begin_lookup(&mut self, node: usize, place: usize) {
-        let Node { running_lookups, moments, .. } = &mut self.nodes[node];
+        let Node {
+            running_lookups,
+            moments,
+            ..
+        } = &mut self.nodes[node];
         let lookup = &mut running_lookups[place];
         if lookup.began.is_none() && self.database.is_up {
             lookup.began = Some((moments.draw(), self.tick));
@@ -614,7 +733,12 @@ impl Run {
         }
         let question = &lookup.question;
         let draft = tell::lookup(self.database.world(), version, &question.groups, &question.model);
-        say!(self, "node {node}: the lookup of {} in {:?} reads v{version}", question.model, question.groups);
+        say!(
+            self,
+            "node {node}: the lookup of {} in {:?} reads v{version}",
+            question.model,
+            question.groups
+        );
         self.nodes[node].running_lookups[place].view = Some((version, draft));
     }
 
@@ -635,13 +759,19 @@ impl Run {
         let draft = lookup.view.take().map(|(_, draft)| draft);
         let model = lookup.question.model.clone();
         say!(self, "node {node}: the lookup of {model} has ended");
-        self.at(node, rng, |node, here| node.end_lookup(place, draft, here)).1
+        self.at(node, rng, |node, here| node.end_lookup(place, draft, here))
+            .1
     }
 
     pub fn fail_lookup(&mut self, node: usize, place: usize, rng: &mut SmallRng) -> Verdict {
         self.coverage.note(Happened::LookupErrors);
-        say!(self, "node {node}: the lookup of {} fails", self.nodes[node].running_lookups[place].question.model);
-        self.at(node, rng, |node, here| node.end_lookup(place, None, here)).1
+        say!(
+            self,
+            "node {node}: the lookup of {} fails",
+            self.nodes[node].running_lookups[place].question.model
+        );
+        self.at(node, rng, |node, here| node.end_lookup(place, None, here))
+            .1
     }
 
     // ---- time ----
@@ -667,7 +797,11 @@ impl Run {
             let build = node.task.as_ref().map(|task| (task.due, Due::Build(place)));
             let lookups = node.running_lookups.iter().enumerate();
             let lookups = lookups.map(move |(at, lookup)| (lookup.due, Due::Lookup(place, at)));
-            wakes.chain(looks).chain(build).chain(lookups).min_by_key(|(at, _)| *at)
+            wakes
+                .chain(looks)
+                .chain(build)
+                .chain(lookups)
+                .min_by_key(|(at, _)| *at)
         };
         let nodes = self.nodes.iter().enumerate().filter_map(of_node);
         let requests = self.requests.iter().filter_map(|request| match request.at {

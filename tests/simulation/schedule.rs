@@ -23,57 +23,63 @@ macro_rules! kinds {
 
 kinds! {
     /// A client asks.
-    Ask: 14,
+    Ask: 60,
     /// A request's next message is handled.
-    Request: 30,
+    Request: 160,
     /// A lease's answer begins.
-    FirstEvent: 3,
+    FirstEvent: 12,
     /// A lease reports.
-    Report: 12,
+    Report: 60,
     /// Many ask for models that nobody has, or that are closed.
     Flood: 1,
     /// An operator's call, or the relay's own closing or reopening.
-    Change: 8,
+    Change: 30,
     /// A change's next step.
-    Write: 24,
+    Write: 100,
     /// A transaction whose fate nobody on any node knows is done after all.
-    Ghost: 1,
+    Ghost: 4,
     /// A commit that no node makes.
-    Stranger: 2,
-    Rot: 1,
-    Repair: 1,
+    Stranger: 6,
+    Rot: 3,
+    Repair: 4,
     /// A node's timer asks for a build of everything.
-    Timer: 2,
+    Timer: 6,
     /// A build sends its first statement.
-    BuildReads: 10,
-    BuildEnds: 12,
+    BuildReads: 40,
+    BuildEnds: 45,
     /// A build that was given up arrives.
-    LateBuild: 2,
-    LookupBegins: 10,
-    LookupReads: 10,
-    LookupEnds: 12,
-    Outage: 1,
-    Back: 3,
-    Moment: 5,
-    Seconds: 3,
-    Minutes: 1,
+    LateBuild: 6,
+    LookupBegins: 50,
+    LookupReads: 50,
+    LookupEnds: 60,
+    Outage: 2,
+    Back: 20,
+    Moment: 25,
+    Seconds: 8,
+    Minutes: 2,
 }
 
 /// The choices of one seed. Each seed has its own mood: what happens often in one hardly happens in another.
 pub fn choices(seed: u64, length: usize) -> Vec<Choice> {
     let mut rng = SmallRng::seed_from_u64(seed);
-    let weights: Vec<u32> = KINDS.iter().map(|(_, often)| often * [0, 1, 2, 2, 4, 4, 6, 12][rng.random_range(0..8)]).collect();
+    let weights: Vec<u32> = KINDS
+        .iter()
+        .map(|(_, often)| often * [0, 1, 1, 2, 2, 3, 4, 8][rng.random_range(0..8)])
+        .collect();
     let total: u32 = weights.iter().sum::<u32>().max(1);
     (0..length)
         .map(|_| {
             let mut point = rng.random_range(0..total);
-            let kind = KINDS.iter().zip(&weights).find(|(_, weight)| match point.checked_sub(**weight) {
-                Some(rest) => {
-                    point = rest;
-                    false
-                }
-                None => true,
-            });
+            let kind = KINDS
+                .iter()
+                .zip(&weights)
+                .find(|(_, weight)| match point.checked_sub(**weight) {
+                    Some(rest) => {
+                        point = rest;
+                        false
+                    }
+                    None => true,
+                });
             Choice {
                 kind: kind.map_or(Kind::Request, |((kind, _), _)| *kind),
                 dice: rng.next_u64(),

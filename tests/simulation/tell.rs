@@ -17,10 +17,16 @@ use crate::world::{Ability, ChannelRows, GROUPS, KeyRows, MODELS, Version, World
 /// `store::load_snapshot`: everything, or every row of some channels; one that is gone has none.
 pub fn build(world: &World, version: Version, scope: &Scope) -> Draft {
     let mut draft = Draft::default();
-    for rows in world.channels.values().filter(|rows| scope.covers(ChannelId(rows.id))) {
+    for rows in world
+        .channels
+        .values()
+        .filter(|rows| scope.covers(ChannelId(rows.id)))
+    {
         draft.channel(channel(rows, version));
         rows.keys.iter().for_each(|row| draft.key(key(rows, row)));
-        rows.abilities.keys().for_each(|place| tell_ability(rows, *place, &mut draft));
+        rows.abilities
+            .keys()
+            .for_each(|place| tell_ability(rows, *place, &mut draft));
     }
     draft
 }
@@ -36,7 +42,9 @@ pub fn lookup(world: &World, version: Version, groups: &[GroupName], model: &Mod
         }
         draft.channel(channel(rows, version));
         rows.keys.iter().for_each(|row| draft.key(key(rows, row)));
-        places.into_iter().for_each(|place| tell_ability(rows, *place, &mut draft));
+        places
+            .into_iter()
+            .for_each(|place| tell_ability(rows, *place, &mut draft));
     }
     draft
 }
@@ -53,10 +61,18 @@ fn bad(column: &str) -> RowFault {
 fn channel(rows: &ChannelRows, version: Version) -> ChannelRow {
     ChannelRow {
         id: ChannelId(rows.id),
-        status: if rows.bad_status { Err(bad("status")) } else { Ok(rows.status) },
+        status: if rows.bad_status {
+            Err(bad("status"))
+        } else {
+            Ok(rows.status)
+        },
         status_changed_at: rows.changed_at,
         status_reason: None,
-        spec: if rows.bad_spec { Err(bad("settings")) } else { Ok(Arc::new(spec(rows, version))) },
+        spec: if rows.bad_spec {
+            Err(bad("settings"))
+        } else {
+            Ok(Arc::new(spec(rows, version)))
+        },
     }
 }
 
@@ -73,7 +89,11 @@ fn spec(rows: &ChannelRows, version: Version) -> ChannelSpec {
         priority: spec.priority,
         weight: spec.weight,
         tag: None,
-        key_mode: if spec.polling { KeyMode::Polling } else { KeyMode::Random },
+        key_mode: if spec.polling {
+            KeyMode::Polling
+        } else {
+            KeyMode::Random
+        },
         model_mapping: BTreeMap::new(),
         header_override: BTreeMap::new(),
         param_override: serde_json::Map::new(),
@@ -94,9 +114,17 @@ fn key(rows: &ChannelRows, row: &KeyRows) -> KeyRow {
     KeyRow {
         id: KeyId(row.id),
         channel: ChannelId(rows.id),
-        status: if row.bad_status { Err(bad("status")) } else { Ok(row.status) },
+        status: if row.bad_status {
+            Err(bad("status"))
+        } else {
+            Ok(row.status)
+        },
         status_changed_at: row.changed_at,
-        key: if row.bad_secret { Err(bad("secret")) } else { Ok(spec) },
+        key: if row.bad_secret {
+            Err(bad("secret"))
+        } else {
+            Ok(spec)
+        },
     }
 }
 
@@ -109,6 +137,10 @@ fn tell_ability(rows: &ChannelRows, (group, model): Ability, draft: &mut Draft) 
         enabled: Ok(row.enabled),
         held: Ok(row.held),
         priority: Ok(row.priority),
-        weight: if row.bad_weight { Err(bad("weight")) } else { Ok(row.weight) },
+        weight: if row.bad_weight {
+            Err(bad("weight"))
+        } else {
+            Ok(row.weight)
+        },
     });
 }

@@ -40,14 +40,22 @@ impl ChannelRows {
             return Some(Truth::Closed);
         }
         let channel = self.channel_truth();
-        Some(if row.bad_weight { channel.min(Truth::Maybe) } else { channel })
+        Some(if row.bad_weight {
+            channel.min(Truth::Maybe)
+        } else {
+            channel
+        })
     }
 
     pub fn channel_truth(&self) -> Truth {
         if !self.bad_status && self.status != Status::Enabled {
             return Truth::Closed;
         }
-        let row = if self.bad_status || self.bad_spec { Truth::Maybe } else { Truth::Open };
+        let row = if self.bad_status || self.bad_spec {
+            Truth::Maybe
+        } else {
+            Truth::Open
+        };
         row.min(self.key_truth())
     }
 
@@ -55,7 +63,12 @@ impl ChannelRows {
         if !self.spec.needs_key && self.keys.is_empty() {
             return Truth::Open;
         }
-        let best = self.keys.iter().map(KeyRows::truth).max().unwrap_or(Truth::Closed);
+        let best = self
+            .keys
+            .iter()
+            .map(KeyRows::truth)
+            .max()
+            .unwrap_or(Truth::Closed);
         if self.spec.needs_key { best } else { Truth::Open }
     }
 

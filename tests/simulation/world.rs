@@ -13,7 +13,8 @@ use crate::edit::{Applied, Edit, Moot};
 
 /// The names that questions and abilities are made of.
 pub static GROUPS: LazyLock<[GroupName; 3]> = LazyLock::new(|| ["default", "vip", "lab"].map(GroupName::new));
-pub static MODELS: LazyLock<[ModelName; 3]> = LazyLock::new(|| ["small", "large", "image"].map(ModelName::new));
+pub static MODELS: LazyLock<[ModelName; 3]> =
+    LazyLock::new(|| ["small", "large", "image"].map(ModelName::new));
 
 /// A place in `GROUPS` and one in `MODELS`.
 pub type Ability = (usize, usize);
@@ -133,7 +134,10 @@ impl ChannelRows {
     }
 
     pub fn key_mut(&mut self, id: i64) -> Result<&mut KeyRows, Moot> {
-        self.keys.iter_mut().find(|key| key.id == id).ok_or(Moot::NotFound)
+        self.keys
+            .iter_mut()
+            .find(|key| key.id == id)
+            .ok_or(Moot::NotFound)
     }
 
     /// Something of these rows cannot be read.
