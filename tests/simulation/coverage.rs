@@ -63,6 +63,7 @@ events! {
     KeysDeleted: "keys deleted",
     KeysClosed: "keys closed by an operator",
     Strangers: "commits that no node made",
+    ByHand: "statuses written by hand",
     Rotted: "rows that rotted",
     Repaired: "rows repaired",
     LastGood: "installed with a row that could not be read",

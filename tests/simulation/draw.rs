@@ -198,6 +198,18 @@ fn abilities(size: Size, rng: &mut SmallRng) -> Vec<Ability> {
     (0..rng.random_range(1..5)).map(|_| place(rng)).collect()
 }
 
+/// What somebody does with the database's own tools.
+pub fn by_hand(world: &World, size: Size, rng: &mut SmallRng) -> Edit {
+    let ids: Vec<i64> = world.channels.keys().copied().collect();
+    match pick_one(&ids, rng) {
+        Some(channel) if rng.random_range(0..3) == 0 => Edit::ByHand {
+            channel: *channel,
+            to: [Status::Enabled, Status::Disabled][rng.random_range(0..2)],
+        },
+        _ => edit(world, size, rng),
+    }
+}
+
 pub fn rot(world: &World, rng: &mut SmallRng) -> Option<Edit> {
     let ids: Vec<i64> = world.channels.keys().copied().collect();
     let channel = *pick_one(&ids, rng)?;
@@ -229,6 +241,7 @@ impl Edit {
             | Edit::Abilities { channel, .. }
             | Edit::Settings { channel, .. }
             | Edit::Delete { channel }
+            | Edit::ByHand { channel, .. }
             | Edit::Rot { channel, .. }
             | Edit::Repair { channel } => vec![*channel],
         }

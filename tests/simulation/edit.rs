@@ -76,6 +76,11 @@ pub enum Edit {
         close: i64,
         open: i64,
     },
+    /// Somebody writes a channel's status by hand, and not its abilities'.
+    ByHand {
+        channel: i64,
+        to: Status,
+    },
     /// Somebody writes nonsense into a row.
     Rot {
         channel: i64,
@@ -230,6 +235,12 @@ impl World {
                 self.set_status(*close, Status::Disabled, version, at_ms, &mut closed)?;
                 vec![*close, *open]
             }
+            Edit::ByHand { channel, to } => {
+                let rows = self.write(*channel, version)?;
+                (rows.status, rows.changed_at) = (*to, later(rows.changed_at, at_ms));
+                (rows.bad_status, rows.by_hand) = (false, true);
+                vec![*channel]
+            }
             Edit::Rot { channel, part } => {
                 scribble(self.write(*channel, version)?, *part)?;
                 vec![*channel]
@@ -296,6 +307,7 @@ impl World {
             abilities: abilities.iter().map(|ability| (*ability, open.clone())).collect(),
             bad_status: false,
             bad_spec: false,
+            by_hand: false,
             touched: version,
         };
         self.channels.insert(id, Arc::new(rows));
@@ -305,7 +317,7 @@ impl World {
 
 fn write_status(rows: &mut ChannelRows, to: Status, at_ms: i64) {
     (rows.status, rows.changed_at) = (to, later(rows.changed_at, at_ms));
-    rows.bad_status = false;
+    (rows.bad_status, rows.by_hand) = (false, false);
     for ability in rows.abilities.values_mut() {
         ability.enabled = to == Status::Enabled;
     }

@@ -298,7 +298,8 @@ impl Run {
         use pointsman::routing::rows::Status;
         for rows in self.database.world().channels.values() {
             let enabled = rows.status == Status::Enabled;
-            if rows.abilities.values().any(|ability| ability.enabled != enabled) {
+            let agrees = rows.abilities.values().all(|ability| ability.enabled == enabled);
+            if !agrees && !rows.by_hand {
                 return fault(
                     "R9",
                     format!("channel {} is {:?}, its abilities are not", rows.id, rows.status),
@@ -560,7 +561,7 @@ impl Run {
     }
 
     fn stranger(&mut self, rng: &mut SmallRng) -> Verdict {
-        let edit = draw::edit(self.database.world(), self.size, rng);
+        let edit = draw::by_hand(self.database.world(), self.size, rng);
         if let Ok((version, _)) = self.commit(&edit) {
             self.note_edit(&edit);
             self.coverage.note(Happened::Strangers);
@@ -609,6 +610,7 @@ impl Run {
             Edit::Hold { .. } => Happened::Held,
             Edit::Abilities { .. } => Happened::Moved,
             Edit::Swap { .. } => Happened::Swapped,
+            Edit::ByHand { .. } => Happened::ByHand,
             Edit::ReplaceKey { .. } => Happened::KeysReplaced,
             Edit::DeleteKey { .. } => Happened::KeysDeleted,
             Edit::Key { .. } => Happened::KeysClosed,

@@ -40,6 +40,8 @@ pub struct ChannelRows {
     /// What somebody has scribbled over; what stands there by right is kept above.
     pub bad_status: bool,
     pub bad_spec: bool,
+    /// The status was written without the abilities' `enabled`.
+    pub by_hand: bool,
     /// The version that wrote any of these rows last.
     pub touched: Version,
 }
