@@ -12,7 +12,7 @@ use crate::coverage::Happened;
 use crate::draw::Size;
 use crate::node::BuildFate;
 use crate::oracle::{Verdict, fault};
-use crate::request::At;
+use crate::request::{At, Hints};
 use crate::run::{Run, say};
 use crate::truth::{Answer, Asked};
 
@@ -122,7 +122,7 @@ impl Run {
         for node in 0..self.nodes.len() {
             for asked in questions(self.size) {
                 let (id, answer) = (
-                    self.request(node, asked.clone(), None),
+                    self.request(node, asked.clone(), Hints::default()),
                     self.database.world().answer(&asked),
                 );
                 let is_leased = |run: &Run| {
@@ -164,7 +164,7 @@ impl Run {
         for asked in questions(self.size) {
             self.tick += 1;
             let (id, answer) = (
-                self.request(node, asked.clone(), None),
+                self.request(node, asked.clone(), Hints::default()),
                 self.database.world().answer(&asked),
             );
             self.advance_request(id, rng)?;

@@ -78,6 +78,8 @@ events! {
     ReportGone: "reported: gone",
     ProviderWords: "providers' own words",
     FirstEvents: "first events",
+    Remembered: "answers remembered",
+    AtHome: "granted where an answer was remembered",
     Calms: "runs that came to rest",
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use pointsman::routing::outcome::{Breakage, Lack, Outcome};
 use pointsman::routing::rebuilds::Scope;
 use pointsman::routing::refusal::Refusal;
+use pointsman::routing::remembered::Home;
 use pointsman::routing::router::Grant;
 use pointsman::routing::rows::Status;
 use rand::RngExt;
@@ -18,7 +19,7 @@ use crate::judge::Case;
 use crate::node::{Asker, Choice, LOOKUP_DEADLINE, LOOKUPS, LookupAsker, LookupQuestion, Told};
 use crate::oracle::{Verdict, fault};
 use crate::request::{At, LOOKUPS_A_PICK, Request};
-use crate::run::{Run, pick_one, say};
+use crate::run::{Run, any_state, pick_one, say};
 
 impl Run {
     pub fn hear(&mut self, node: usize, rng: &mut SmallRng) -> Verdict {
@@ -309,6 +310,13 @@ impl Run {
         let note = self.case(place).grant(&grant)?;
         self.seen[node].grants(grant.lease, note);
         let request = &mut self.requests[place];
+        let home = request
+            .hints
+            .state
+            .and_then(|state| self.homes.get(&(node, state)));
+        if home == Some(&grant.picked.channel.id.0) {
+            self.coverage.note(Happened::AtHome);
+        }
         if grant.probe {
             self.coverage.note(Happened::Probes);
         }
@@ -448,6 +456,9 @@ impl Run {
             grant.picked.channel.id
         );
         self.note_outcome(&outcome);
+        if outcome == Outcome::Ok && rng.random_bool(0.3) {
+            self.remembers(node, &grant, rng);
+        }
         if matches!(outcome, Outcome::Refused { .. }) {
             self.refused.push((node, closes_what_refused(&grant)));
         }
@@ -461,6 +472,18 @@ impl Run {
             self.coverage.note(Happened::Picks);
         }
         Ok(())
+    }
+
+    /// `Handler<Remember>`.
+    fn remembers(&mut self, node: usize, grant: &Grant, rng: &mut SmallRng) {
+        let (channel, key) = (
+            grant.picked.channel.id,
+            grant.picked.key.as_ref().map(|key| key.id),
+        );
+        let state = any_state(rng);
+        self.nodes[node].router.remember(state, Home { channel, key });
+        self.homes.insert((node, state), channel.0);
+        self.coverage.note(Happened::Remembered);
     }
 
     fn note_outcome(&mut self, outcome: &Outcome) {

@@ -237,6 +237,9 @@ impl Case<'_> {
             let weight = ability.weight.unwrap_or(rows.spec.weight);
             Some((place_of(group)?, std::cmp::Reverse(priority), weight == 0))
         };
+        if self.request.hints.state.is_some() {
+            return Ok(()); // its home goes before
+        }
         let Some(of_granted) = order(granted, group, version).filter(|_| !self.rotted(granted, 0)) else {
             return Ok(());
         };

@@ -17,12 +17,15 @@ mod history;
 mod judge;
 mod node;
 mod oracle;
+mod passing;
+mod reads;
 mod request;
 mod run;
 mod schedule;
 mod tell;
 mod truth;
 mod world;
+mod writes;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -8,6 +8,7 @@ use pointsman::routing::ids::{ChannelId, GroupName, KeyId, ModelName};
 use pointsman::routing::outcome::{Excludes, Next, Outcome};
 use pointsman::routing::pick::{CoolingRule, Question};
 use pointsman::routing::refusal::Refusal;
+use pointsman::routing::remembered::StateId;
 use pointsman::routing::router::{Found, Grant};
 use pointsman::routing::tried::{Round, Tried};
 use rand::RngExt;
@@ -32,7 +33,7 @@ pub struct Request {
     pub asked: Asked,
     pub groups: Arc<[GroupName]>,
     pub model: ModelName,
-    pub affinity: Option<u64>,
+    pub hints: Hints,
     pub tried: Tried,
     /// The same as `tried` holds, kept apart for the oracle.
     pub own: Own,
@@ -41,6 +42,15 @@ pub struct Request {
     pub attempts: u32,
     pub ask: Ask,
     pub at: At,
+}
+
+/// Where a question would rather go.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hints {
+    /// A conversation.
+    pub affinity: Option<u64>,
+    /// An earlier answer that it names.
+    pub state: Option<StateId>,
 }
 
 /// What the request itself remembers of its tries.
@@ -101,8 +111,8 @@ impl Request {
             model: self.model.clone(),
             protocol: self.asked.protocol,
             tried: self.tried.clone(),
-            affinity: self.affinity,
-            state: None,
+            affinity: self.hints.affinity,
+            state: self.hints.state,
             cooling: match self.stage {
                 Stage::Others | Stage::Again => CoolingRule::PassOver,
                 Stage::WhateverThereIs => CoolingRule::SoonestDue,
