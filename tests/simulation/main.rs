@@ -35,7 +35,7 @@ use coverage::Coverage;
 use history::Failure;
 
 /// Seeds of the bounded run: the same in every run.
-const SEEDS: std::ops::Range<u64> = 0..4_000;
+const SEEDS: std::ops::Range<u64> = 0..12_000;
 
 #[test]
 fn no_false_refusal_and_no_pick_of_what_is_closed() {
