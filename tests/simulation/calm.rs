@@ -11,7 +11,7 @@ use crate::change::ChangeAt;
 use crate::coverage::Happened;
 use crate::draw::Size;
 use crate::node::BuildFate;
-use crate::oracle::{Verdict, fault};
+use crate::oracle::{Seen, Verdict, fault};
 use crate::request::{At, Hints};
 use crate::run::{Run, say};
 use crate::truth::{Answer, Asked};
@@ -27,6 +27,7 @@ impl Run {
         self.database.is_up = true;
         let rng = &mut SmallRng::seed_from_u64(1);
         self.settles_down(rng)?;
+        self.seen.iter_mut().try_for_each(Seen::owes_nothing)?;
         self.rebuilds_no_more(rng)?;
         self.serves_what_is_open(rng)?;
         for node in 0..self.nodes.len() {

@@ -347,11 +347,11 @@ impl Run {
             Refusal::Exhausted => Happened::Exhausted,
         });
         self.case(place).refusal(refusal)?;
-        let (tick, version) = (self.tick, self.database.now());
+        let version = self.database.now();
         let request = &mut self.requests[place];
         request.at = At::Done;
         if request.refused(refusal) {
-            request.asks(tick, version);
+            request.asks(version);
             self.coverage.note(Happened::Picks);
         }
         Ok(())
@@ -465,10 +465,10 @@ impl Run {
         self.seen[node].reports(grant.lease, &outcome, self.now, self.tick);
         self.at(node, rng, |node, here| node.report(grant.lease, &outcome, here))
             .1?;
-        let (tick, version, now) = (self.tick, self.database.now(), self.now);
+        let (version, now) = (self.database.now(), self.now);
         let request = &mut self.requests[place];
         if request.failed(&grant, &outcome, now, rng) {
-            request.asks(tick, version);
+            request.asks(version);
             self.coverage.note(Happened::Picks);
         }
         Ok(())

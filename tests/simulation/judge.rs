@@ -124,11 +124,12 @@ impl Case<'_> {
         (since..=self.database.now()).any(has_rot)
     }
 
-    /// R10: nothing whose closing had returned before the question, unless it was open again since.
+    /// R10: nothing whose closing this node has taken note of, unless it was open again since. (The rule promises it to
+    /// questions that come after; the router keeps it for every answer.)
     fn is_not_closed(&self, id: i64, key: Option<i64>, place: Ability, version: Version) -> Verdict {
         let now = self.database.now();
         for closing in &self.seen.closings {
-            if closing.tick >= self.request.ask.tick || closing.closed.channel().0 != id {
+            if closing.closed.channel().0 != id {
                 continue;
             }
             let since = closing.version;
@@ -158,9 +159,7 @@ impl Case<'_> {
             if !is_right {
                 return fault(
                     "R10",
-                    format!(
-                        "channel {id} as of v{version} was picked after its closing (v{since}) had returned"
-                    ),
+                    format!("channel {id} as of v{version} was picked after its closing, v{since}"),
                 );
             }
         }

@@ -45,6 +45,11 @@ pub struct Seen {
     /// As `knows`, whatever was closed since.
     pub read: BTreeMap<i64, Version>,
     installed: Option<(Moment, Version)>,
+    /// What the last build of everything has read, and builds of single channels after it.
+    read_whole: Version,
+    read_of: BTreeMap<i64, Version>,
+    /// Channels that a build was asked for, and what it has to have read.
+    owed: BTreeMap<i64, Version>,
     generation: Generation,
     /// What the snapshot in place showed when it was installed.
     showed: Vec<(i64, usize, usize)>,
@@ -67,8 +72,6 @@ pub struct KnownClosing {
     pub closed: Closed,
     /// Of its commit.
     pub version: Version,
-    /// When the node had taken note of it.
-    pub tick: Tick,
 }
 
 /// A provider's word.
@@ -109,7 +112,6 @@ impl Seen {
                 self.closings.push(KnownClosing {
                     closed: closed.clone(),
                     version,
-                    tick,
                 });
             }
         }
@@ -257,6 +259,10 @@ impl Seen {
     }
 
     fn notes_read(&mut self, database: &Database, scope: &Scope, version: Version, began: Moment) {
+        match scope {
+            Scope::Everything => self.read_whole = version,
+            Scope::Channels(ids) => self.read_of.extend(ids.iter().map(|id| (id.0, version))),
+        }
         let covers = |channel: i64| scope.covers(pointsman::routing::ids::ChannelId(channel));
         self.knows.retain(|channel, _| !covers(*channel));
         self.read.retain(|channel, _| !covers(*channel));
@@ -272,6 +278,31 @@ impl Seen {
                 self.knows.insert(channel, version);
             }
         }
+    }
+
+    /// Someone has asked for a build of these.
+    pub fn owes(&mut self, channels: &[i64], version: Version) {
+        self.owed
+            .extend(channels.iter().map(|channel| (*channel, version)));
+    }
+
+    /// R6: a build that failed is tried again, until what was asked for is built.
+    pub fn owes_nothing(&mut self) -> Verdict {
+        for (channel, version) in std::mem::take(&mut self.owed) {
+            if self.last_read(channel) < version {
+                return fault(
+                    "R6",
+                    format!("channel {channel} was never read at v{version} or later"),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The version at which an installed build has read the channel last, whether it had a row or not.
+    fn last_read(&self, channel: i64) -> Version {
+        let read = self.read_of.get(&channel).copied();
+        read.unwrap_or_default().max(self.read_whole)
     }
 
     /// R6: a build that failed leaves what was there.
@@ -296,11 +327,12 @@ impl Seen {
 
     /// R10: a change that is in place is in the snapshot.
     pub fn is_in_place(&self, touched: &[i64], version: Version) -> Verdict {
-        match self.installed {
-            Some((_, read)) if read >= version => Ok(()),
-            _ => fault(
+        let is_old = |channel: &&i64| self.last_read(**channel) < version;
+        match touched.iter().find(is_old) {
+            None => Ok(()),
+            Some(channel) => fault(
                 "R10",
-                format!("v{version} is told to be in place for {touched:?} and is not"),
+                format!("v{version} is told to be in place, and channel {channel} was not read since"),
             ),
         }
     }

@@ -14,7 +14,6 @@ use pointsman::routing::tried::{Round, Tried};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-use crate::node::Tick;
 use crate::truth::Asked;
 use crate::world::Version;
 
@@ -67,7 +66,6 @@ pub struct Own {
 #[derive(Clone, Copy, Debug)]
 pub struct Ask {
     pub serial: u32,
-    pub tick: Tick,
     pub version: Version,
     pub lookups: u32,
     pub lookup_failed: bool,
@@ -126,10 +124,9 @@ impl Request {
     }
 
     /// The next question; `Routing::ask` begins.
-    pub fn asks(&mut self, tick: Tick, version: Version) {
+    pub fn asks(&mut self, version: Version) {
         self.ask = Ask {
             serial: self.ask.serial + 1,
-            tick,
             version,
             lookups: 0,
             lookup_failed: false,

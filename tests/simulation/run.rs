@@ -237,7 +237,6 @@ impl Run {
             attempts: 0,
             ask: Ask {
                 serial: 0,
-                tick: 0,
                 version: 0,
                 lookups: 0,
                 lookup_failed: false,
@@ -245,7 +244,7 @@ impl Run {
             },
             at: At::Done,
         };
-        request.asks(self.tick, self.database.now());
+        request.asks(self.database.now());
         say!(
             self,
             "node {node}: request {id} asks for {} in {:?} by {}",

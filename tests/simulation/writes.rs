@@ -110,6 +110,7 @@ impl Run {
                     version,
                     touched: touched.clone(),
                 };
+                self.seen[node].owes(&touched, version);
                 let scope = scope_of(&touched);
                 return self
                     .at(node, rng, |node, here| {
@@ -140,6 +141,7 @@ impl Run {
                     self.coverage.note(Happened::Moot);
                     if let Edit::Auto { channel, .. } = edit {
                         // `Routing::change`: another node may have done it.
+                        self.seen[node].owes(&[*channel], before);
                         let scope = scope_of(&[*channel]);
                         self.at(node, rng, |node, here| {
                             node.ask(scope, Urgency::Background, None, here)
@@ -232,6 +234,7 @@ impl Run {
             Lost::NotDone | Lost::InFlight => {
                 say!(self, "node {node}: the mark tells that change {id} was not done");
                 self.coverage.note(Happened::LostNotDone);
+                self.seen[node].owes(&edit.channels(), self.database.now());
                 let scope = scope_of(&edit.channels());
                 self.at(node, rng, |node, here| {
                     node.ask(scope, Urgency::Admin, None, here)
@@ -261,6 +264,7 @@ impl Run {
         }
         self.nodes[node].close(closings(&closed, at));
         self.seen[node].closes(&closed, None, at, self.tick);
+        self.seen[node].owes(&edit.channels(), self.database.now());
         let scope = scope_of(&edit.channels());
         self.at(node, rng, |node, here| {
             node.ask(scope, Urgency::Admin, None, here);

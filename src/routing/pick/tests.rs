@@ -365,7 +365,7 @@ fn r13_a_build_that_catches_up_with_a_lookup_forgets_nothing_that_was_heard_sinc
         ..Rows::new(1)
     };
     check(&[], &[]);
-    check(&[without_key.clone()], &[without_key]);
+    check(std::slice::from_ref(&without_key), &[without_key.clone()]);
 }
 
 #[test]
