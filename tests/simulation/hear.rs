@@ -284,7 +284,7 @@ impl Run {
         }
     }
 
-    fn case(&self, place: usize) -> Case<'_> {
+    pub fn case(&self, place: usize) -> Case<'_> {
         let request = &self.requests[place];
         Case {
             database: &self.database,

@@ -354,6 +354,39 @@ impl Case<'_> {
         Ok(())
     }
 
+    /// R13: who stands in line has nothing that it could be given.
+    pub fn waits(&self) -> Verdict {
+        if self.request.stage != Stage::WhateverThereIs {
+            return Ok(()); // it waits for its own rest only
+        }
+        let groups = &self.request.asked.groups;
+        let is_there = |(id, read): &(&i64, &Version)| {
+            let is_probed = self
+                .seen
+                .leases
+                .values()
+                .any(|note| note.channel == **id && note.probes);
+            // Where one key rests after this request's own try, that rest is waited for before another key that cools.
+            let rows = self.database.world().channel(**id);
+            let has_tried = rows.is_some_and(|rows| {
+                rows.keys
+                    .iter()
+                    .any(|key| self.request.own.knows(**id, Some(key.id)))
+            });
+            !is_probed
+                && !has_tried
+                && !self.seen.is_barred_by_word(**id, self.now)
+                && self.serves(**id, **read, groups)
+        };
+        match self.seen.knows.iter().find(is_there) {
+            None => Ok(()),
+            Some((id, _)) => fault(
+                "R13",
+                format!("request {} waits, and channel {id} is there", self.request.id),
+            ),
+        }
+    }
+
     /// A question that passes over what cools may be refused for that; one that takes what there is may not (R13).
     fn speaks_nothing_against(&self, channel: i64) -> bool {
         if self.seen.is_blameless(channel, self.now) {

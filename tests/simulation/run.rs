@@ -160,10 +160,12 @@ impl Run {
     }
 
     pub fn is_sane(&self) -> Verdict {
-        self.nodes
-            .iter()
-            .zip(&self.seen)
-            .try_for_each(|(node, seen)| seen.health_is_sane(&node.router, self.now))
+        for (node, seen) in self.nodes.iter().zip(&self.seen) {
+            seen.health_is_sane(&node.router, self.now)?;
+        }
+        let is_waiting = |place: &usize| matches!(self.requests[*place].at, At::Waiting { .. });
+        let mut waiting = (0..self.requests.len()).filter(is_waiting);
+        waiting.try_for_each(|place| self.case(place).waits())
     }
 
     pub fn any_node(&self, rng: &mut SmallRng) -> usize {

@@ -360,12 +360,12 @@ fn r13_a_build_that_catches_up_with_a_lookup_forgets_nothing_that_was_heard_sinc
             );
         }
     };
-    let without_key = Rows {
+    let without_key = [Rows {
         keys: Vec::new(),
         ..Rows::new(1)
-    };
+    }];
     check(&[], &[]);
-    check(std::slice::from_ref(&without_key), &[without_key.clone()]);
+    check(&without_key, &without_key);
 }
 
 #[test]
