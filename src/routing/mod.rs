@@ -13,6 +13,7 @@ pub mod closings;
 pub mod outcome;
 pub mod health;
 pub mod tried;
+pub mod met;
 pub mod remembered;
 pub mod pick;
 pub mod refusal;

@@ -279,7 +279,11 @@ impl<'a> View<'a> {
             known.keys.is_empty() || !known.keys.iter().all(barred)
         });
         let shown = has_key && newer.shows_open(channel.id, group.as_str(), model.as_str());
-        Some(if shown {
+        // Who has lost the protocol since has answered for it neither then nor now: another may have gained it.
+        let protocol = self.question.protocol;
+        let speaks = |channel: &Channel| channel.spec.protocols().contains(protocol);
+        let still_speaks = newer.channel(channel.id).is_some_and(|known| speaks(known));
+        Some(if shown && (still_speaks || !speaks(channel)) {
             Usable::InSnapshot
         } else {
             Usable::Superseded

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::build::Draft;
 use super::closings::{Closed, Closing, Closings};
 use super::health::{Granted, Health, HealthView, Learnt, LeaseId};
 use super::ids::{ChannelId, Generation, Moment};
+use super::met::{Met, Renewed};
 use super::misses::Misses;
 use super::open::WhyClosed;
 use super::outcome::Outcome;
@@ -18,12 +19,14 @@ use super::pick::{Bars, Picked, Question, Shortage, Turns, pick};
 use super::rebuilds::Scope;
 use super::refusal::{Refusal, WaitsFor, busy, refusal};
 use super::remembered::{Home, Remembered, StateId};
-use super::snapshot::{Key, Snapshot};
+use super::snapshot::{Channel, Snapshot};
 
 /// Everything that picks are made of on this node.
 #[derive(Clone, Debug)]
 pub struct Router {
     snapshot: Arc<Snapshot>,
+    /// Channels that a lookup has shown since the snapshot has read them: what their leases report is of these.
+    ahead: FxHashMap<ChannelId, Met>,
     closings: Closings,
     health: Health,
     misses: Misses,
@@ -133,6 +136,7 @@ impl Router {
     pub fn new(probe_timeout: Duration) -> Router {
         Router {
             snapshot: Arc::default(),
+            ahead: FxHashMap::default(),
             closings: Closings::default(),
             health: Health::new(probe_timeout),
             misses: Misses::default(),
@@ -179,6 +183,7 @@ impl Router {
                 let group = &picked.group;
                 self.closings
                     .found_open(picked.channel.id, group, &question.model, found.began);
+                self.meet(&picked.channel, found.began);
                 Chosen::Granted(self.grant(picked, question, now))
             }
             Err(shortage) if shortage.superseded => Chosen::Outdated,
@@ -267,33 +272,57 @@ impl Router {
         self.turns
             .0
             .retain(|channel, _| snapshot.channel(*channel).is_some());
-        self.health
-            .retain(|channel| snapshot.channel(channel).is_some() || !scope.covers(channel));
+        let ahead = &self.ahead;
+        let is_ahead = |channel| ahead.get(&channel).is_some_and(|met| met.read > began);
+        self.health.retain(|channel| {
+            snapshot.channel(channel).is_some() || !scope.covers(channel) || is_ahead(channel)
+        });
         self.health.tidy(now);
         let old = std::mem::replace(&mut self.snapshot, Arc::new(snapshot));
         self.forget_old_selves(&old);
         old
     }
 
-    /// What a channel or key has shown before its status or secret was changed is no word on what it is now.
+    /// A lease is about to be given of a channel as a lookup has shown it.
+    fn meet(&mut self, channel: &Channel, read: Moment) {
+        let known = self.ahead.get(&channel.id).cloned();
+        let known = known.or_else(|| {
+            self.snapshot
+                .channel(channel.id)
+                .map(|known| Met::new(known, read))
+        });
+        let mut met = known.unwrap_or_else(|| Met::new(channel, read));
+        self.forget_old_self(&mut met, channel, read);
+        self.ahead.insert(channel.id, met);
+    }
+
     fn forget_old_selves(&mut self, old: &Snapshot) {
-        let unwell: Vec<ChannelId> = self.health.unwell_channels().collect();
-        for id in unwell {
-            let (Some(before), Some(after)) = (old.channel(id), self.snapshot.channel(id)) else {
+        let snapshot = Arc::clone(&self.snapshot);
+        let unwell = self.health.unwell_channels();
+        let concerned: FxHashSet<ChannelId> = unwell.chain(self.ahead.keys().copied()).collect();
+        for id in concerned {
+            let (read, after) = (snapshot.read_at(id), snapshot.channel(id));
+            let known = self.ahead.get(&id).cloned();
+            let known = known.or_else(|| old.channel(id).map(|known| Met::new(known, read)));
+            let (Some(mut met), Some(after)) = (known, after) else {
                 continue;
             };
-            if before.status_changed_at != after.status_changed_at {
-                self.health.forget(id);
-                continue;
+            self.forget_old_self(&mut met, after, read);
+            if let Some(ahead) = self.ahead.get_mut(&id) {
+                *ahead = met;
             }
-            let is_same = |key: &Key, other: &Key| {
-                key.id == other.id
-                    && key.status_changed_at == other.status_changed_at
-                    && key.spec.secret == other.spec.secret
-            };
-            for key in after.keys.iter() {
-                if !before.keys.iter().any(|other| is_same(key, other)) {
-                    self.health.forget_key(id, Some(key.id));
+        }
+        self.ahead
+            .retain(|channel, met| met.read > snapshot.read_at(*channel));
+    }
+
+    /// What a channel or key has shown before its status or secret was changed is no word on what it is now.
+    fn forget_old_self(&mut self, met: &mut Met, channel: &Channel, read: Moment) {
+        match met.meet(channel, read) {
+            Renewed::Channel => self.health.forget(channel.id),
+            Renewed::Keys(keys) => {
+                for key in keys {
+                    self.health.forget_key(channel.id, Some(key));
                 }
             }
         }

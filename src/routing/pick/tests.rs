@@ -271,6 +271,30 @@ fn r10_closed_is_not_picked_and_a_late_lookup_does_not_bring_it_back() {
 }
 
 #[test]
+fn r4_a_lookup_is_outdated_by_a_channel_that_speaks_the_protocol_no_longer() {
+    let rows = [Rows::new(1)];
+    let mut rng = SmallRng::seed_from_u64(1);
+    let asked = question(&["g"], "m");
+    let changed = [Rows {
+        protocols: vec![Protocol::Anthropic],
+        ..Rows::new(1)
+    }];
+    let mut router = router(&changed);
+    install(&mut router, &changed, Scope::Everything, 6);
+    let early = router.choose(&asked, &found(&rows, 4), now(), &mut rng);
+    assert!(
+        matches!(early, Chosen::Outdated),
+        "nothing is full, and another channel may speak it by now: {early:?}"
+    );
+    let late = router.choose(&asked, &found(&changed, 7), now(), &mut rng);
+    let refusal = Refusal::ProtocolNotServed;
+    assert!(
+        matches!(&late, Chosen::Refused { refusal: told, .. } if *told == refusal),
+        "{late:?}"
+    );
+}
+
+#[test]
 fn r10_a_lookup_after_the_closing_lifts_it() {
     let rows = [Rows::new(1)];
     let mut router = router(&rows);
@@ -308,6 +332,40 @@ fn r13_cooling_is_passed_over_and_tried_only_when_nothing_else_is_left() {
     asked.cooling = CoolingRule::SoonestDue;
     let grant = router.pick(&asked, at, &mut rng).expect("cooling is advice");
     assert!(grant.probe);
+}
+
+#[test]
+fn r13_a_build_that_catches_up_with_a_lookup_forgets_nothing_that_was_heard_since() {
+    let check = |known: &[Rows], stale: &[Rows]| {
+        let (mut router, mut rng) = (router(known), SmallRng::seed_from_u64(1));
+        let asked = question(&["g"], "m");
+        let (rows, at) = ([Rows::new(1)], now());
+        let chosen = router.choose(&asked, &found(&rows, 4), at, &mut rng);
+        let Chosen::Granted(grant) = chosen else {
+            panic!("{chosen:?}");
+        };
+        let busy = Outcome::Busy {
+            status: 429,
+            retry_after: Some(Duration::from_secs(30)),
+        };
+        router.report(grant.lease, &busy, at, &mut rng);
+        // One build had begun before the lookup; the next shows what the lookup has shown.
+        for (rows, began) in [(stale, 3), (&rows[..], 5)] {
+            install(&mut router, rows, Scope::Everything, began);
+            let chosen = router.choose(&asked, &found(&[Rows::new(1)], 6), at, &mut rng);
+            let barred = |refusal: &Refusal| matches!(refusal, Refusal::RateLimited { .. });
+            assert!(
+                matches!(&chosen, Chosen::Refused { refusal, .. } if barred(refusal)),
+                "after the build of {began}: {chosen:?}"
+            );
+        }
+    };
+    let without_key = [Rows {
+        keys: Vec::new(),
+        ..Rows::new(1)
+    }];
+    check(&[], &[]);
+    check(&without_key, &without_key);
 }
 
 #[test]
