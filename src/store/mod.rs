@@ -32,6 +32,8 @@ pub mod tokens;
 pub mod admin_tokens;
 /// What other nodes on the same database have changed.
 pub mod notices;
+/// What always holds in the tables, asked of all rows.
+pub mod invariants;
 /// The form in which tokens are kept.
 pub mod key_hash;
 /// One page of a list.

@@ -73,6 +73,17 @@ impl Target {
         }
     }
 
+    /// The same, for who must change nothing: no file is made, none is written to.
+    pub fn only_read(self) -> Target {
+        match self {
+            Target::Sqlite(options) => {
+                Target::Sqlite(Box::new(options.create_if_missing(false).read_only(true)))
+            }
+            // There a read-only transaction does it.
+            server @ (Target::Postgres(_) | Target::MySql(_)) => server,
+        }
+    }
+
     pub fn backend(&self) -> DbBackend {
         match self {
             Target::Sqlite(_) => DbBackend::Sqlite,

@@ -7,6 +7,7 @@ mod each_database;
 
 #[allow(dead_code)]
 mod answer;
+mod checked;
 #[allow(dead_code)]
 mod core;
 #[allow(dead_code)]
