@@ -15,3 +15,4 @@ mod r8_picks_never_wait;
 mod r9_one_commit;
 mod secrets;
 mod several_nodes;
+mod stress;
