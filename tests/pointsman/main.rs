@@ -28,6 +28,7 @@ mod upstream;
 
 mod actix_behaviour;
 mod admin;
+mod chaos;
 mod house;
 mod relay;
 mod rig;
