@@ -72,6 +72,19 @@ on_each_database! {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chaos_of_a_file_that_may_not_grow() {
+    let stage = stage(Stage::new(Kind::Sqlite)).await;
+    let level = Level::of(&stage).await;
+    let pid = stage.node().pid().to_string();
+    trouble(&stage, &level, "limited", async {
+        limit_files(&pid, "0");
+        refuses_changes_meanwhile(&stage).await;
+        limit_files(&pid, "unlimited");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn chaos_of_a_full_disk() {
     let Some(disk) = SmallDisk::mount() else {
         println!("left out: no tmpfs can be mounted here (it needs root); a limit on files stands in for it");
@@ -433,6 +446,13 @@ async fn cut_connections(stage: &Stage) {
             }
         }
     }
+}
+
+/// No file that the process writes may grow over so many bytes.
+fn limit_files(pid: &str, bytes: &str) {
+    let limit = format!("--fsize={bytes}:unlimited");
+    let status = Command::new("prlimit").args(["--pid", pid, &limit]).status();
+    assert!(status.expect("prlimit, of util-linux").success());
 }
 
 /// A disk in memory, unmounted when dropped.
