@@ -85,7 +85,7 @@ impl Database {
         let runtime = options.runtime.clone();
         let opening = runtime.spawn(async move {
             migrate(&target, options.connect_deadline).await?;
-            let database = Database::on(target, options);
+            let database = Database::on(target.not_made(), options);
             commit::forget_old_marks(&database).await;
             Ok(database)
         });

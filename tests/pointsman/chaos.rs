@@ -100,6 +100,49 @@ async fn chaos_of_a_full_disk() {
     .await;
 }
 
+/// As an operator does who puts a backup in the file's place while Pointsman runs: the old one goes with its companions,
+/// and for a while there is none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chaos_of_an_exchanged_file() {
+    let stage = stage(Stage::new(Kind::Sqlite)).await;
+    let level = Level::of(&stage).await;
+    let file = stage.database().file();
+    let backup = file.with_extension("backup");
+    stage.set_status("b", "disabled").await;
+    stage.sql(&format!("VACUUM INTO '{}'", backup.display())).await;
+    stage.set_status("b", "enabled").await;
+
+    under_load(&stage, "exchanged", async {
+        sleep(lasts() / 2).await;
+        for companion in ["sqlite-wal", "sqlite-shm"] {
+            let _ = fs::remove_file(file.with_extension(companion));
+        }
+        fs::remove_file(&file).expect("the old file");
+        refuses_changes_meanwhile(&stage).await;
+        assert!(!file.exists(), "a file without tables was made");
+        fs::rename(&backup, &file).expect("the backup in its place");
+        // What stands in the new file is the truth, without a restart.
+        eventually(SOON, async || match stage.chat("other").await {
+            closed if closed.code().as_deref() == Some("no_available_channel") => Ok(()),
+            other => Err(other),
+        })
+        .await;
+        sleep(lasts() / 2).await;
+    })
+    .await;
+    stage.set_status("b", "enabled").await;
+    stage.chat("other").await.expect(200);
+    let now_there = Database::connect_again(stage.database()).await;
+    let status = format!("SELECT status FROM channels WHERE id = {}", stage.id("b"));
+    assert_eq!(
+        now_there.query::<String>(&status).await,
+        ["enabled"],
+        "a change went into the old file"
+    );
+    checked::holds(stage.database().url(), "exchanged").await;
+    level.again(&stage, "exchanged").await;
+}
+
 /// Steps of the process's own clock, an hour to and fro, as a machine's may make.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn chaos_of_a_clock_that_jumps() {
