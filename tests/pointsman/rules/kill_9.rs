@@ -236,12 +236,7 @@ impl Writer<'_> {
             self.pending = Some(call.after);
             return false;
         };
-        assert!(
-            (200..300).contains(&answer.status),
-            "{} {}: {answer:?}",
-            self.prefix,
-            call.path
-        );
+        is_done(self.stage, &answer);
         self.owned = call.after;
         (call.learn)(&mut self.owned, &answer.json());
         self.answered += 1;
@@ -477,7 +472,7 @@ async fn rival(
             ),
         };
         match ask(stage, method, &path, body).await {
-            Some(answer) => assert!((200..300).contains(&answer.status), "{path}: {answer:?}"),
+            Some(answer) => is_done(stage, &answer),
             None => return,
         }
     }
@@ -491,6 +486,12 @@ async fn start_together(writing: &Barrier, pid: nix::unistd::Pid, after: Duratio
             kill(pid, Signal::SIGKILL).expect("it runs");
         });
     }
+}
+
+fn is_done(stage: &Stage, answer: &Answer) {
+    let log = stage.log().all();
+    let last = &log[log.len().saturating_sub(12)..];
+    assert!((200..300).contains(&answer.status), "{answer:?}; log: {last:#?}");
 }
 
 /// `None`: the process is gone.

@@ -211,7 +211,7 @@ async fn pick_on(core: Arc<Core>, world: Arc<World>, number: u64, goal: u64) {
         if picks >= goal {
             return;
         }
-        if picks % TOLD_EVERY == 0 {
+        if picks.is_multiple_of(TOLD_EVERY) {
             world.told.send_replace(picks);
         }
         let model = &world.models[dice.random_range(0..world.models.len())];
