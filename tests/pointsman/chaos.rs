@@ -8,6 +8,8 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use nix::unistd::Uid;
@@ -112,7 +114,7 @@ async fn chaos_of_an_exchanged_file() {
     stage.sql(&format!("VACUUM INTO '{}'", backup.display())).await;
     stage.set_status("b", "enabled").await;
 
-    under_load(&stage, "exchanged", async {
+    let most = under_load(&stage, "exchanged", async {
         sleep(lasts() / 2).await;
         for companion in ["sqlite-wal", "sqlite-shm"] {
             let _ = fs::remove_file(file.with_extension(companion));
@@ -140,7 +142,7 @@ async fn chaos_of_an_exchanged_file() {
         "a change went into the old file"
     );
     checked::holds(stage.database().url(), "exchanged").await;
-    level.again(&stage, "exchanged").await;
+    level.again(&stage, "exchanged", most).await;
 }
 
 /// Steps of the process's own clock, an hour to and fro, as a machine's may make.
@@ -214,7 +216,7 @@ async fn stage(stage: StageBuilder) -> Stage {
 /// Goes through it under load, and looks whether all is well afterwards.
 async fn trouble(stage: &Stage, level: &Level, what: &str, trouble: impl Future<Output = ()>) {
     let spare = Spare::of(stage).await;
-    under_load(stage, what, async {
+    let most = under_load(stage, what, async {
         let over = Cell::new(false);
         tokio::join!(
             async {
@@ -228,13 +230,16 @@ async fn trouble(stage: &Stage, level: &Level, what: &str, trouble: impl Future<
     .await;
     spare.is_as_answered(stage, what).await;
     checked::holds(stage.database().url(), what).await;
-    level.again(stage, what).await;
+    level.again(stage, what, most).await;
 }
 
 // ---- the load ----
 
 /// Plain and streamed requests at a steady rate from before `meanwhile` until after it; none may be lost.
-async fn under_load(stage: &Stage, what: &str, meanwhile: impl Future<Output = ()>) {
+///
+/// Answers how many were ever under way at once.
+async fn under_load(stage: &Stage, what: &str, meanwhile: impl Future<Output = ()>) -> u64 {
+    let (under_way, most) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let ended = Cell::new(false);
     let began = Instant::now();
     let load = async {
@@ -245,7 +250,17 @@ async fn under_load(stage: &Stage, what: &str, meanwhile: impl Future<Output = (
         while !ended.get() {
             tick.tick().await;
             for stream in [false, true] {
-                asked.push(tokio::spawn(ask(request(stage, stream), stream)));
+                let (asking, under_way, most) = (
+                    ask(request(stage, stream), stream),
+                    Arc::clone(&under_way),
+                    Arc::clone(&most),
+                );
+                asked.push(tokio::spawn(async move {
+                    most.fetch_max(under_way.fetch_add(1, SeqCst) + 1, SeqCst);
+                    let answer = asking.await;
+                    under_way.fetch_sub(1, SeqCst);
+                    answer
+                }));
             }
         }
         asked
@@ -273,6 +288,7 @@ async fn under_load(stage: &Stage, what: &str, meanwhile: impl Future<Output = (
         lost.len(),
         lost[0]
     );
+    most.load(SeqCst)
 }
 
 fn request(stage: &Stage, stream: bool) -> RequestBuilder {
@@ -402,20 +418,22 @@ struct Level {
     memory_kb: u64,
     threads: u64,
     files: u64,
+    /// Requests that were under way at once before.
+    most: u64,
 }
 
 impl Level {
     /// Once it has warmed up.
     async fn of(stage: &Stage) -> Level {
-        under_load(stage, "warm-up", async {
+        let most = under_load(stage, "warm-up", async {
             sleep(Duration::from_millis(700)).await;
             recovers(stage).await;
         })
         .await;
-        Level::now(stage)
+        Level::now(stage, most)
     }
 
-    fn now(stage: &Stage) -> Level {
+    fn now(stage: &Stage, most: u64) -> Level {
         let process = PathBuf::from(format!("/proc/{}", stage.node().pid()));
         let status = fs::read_to_string(process.join("status")).expect("a running process");
         let number = |name: &str| -> u64 {
@@ -433,20 +451,23 @@ impl Level {
             memory_kb: number("VmRSS"),
             threads: number("Threads"),
             files: fs::read_dir(process.join("fd")).expect("its files").count() as u64,
+            most,
         }
     }
 
     /// Nobody holds or waits for a channel, and memory, threads and files are about as they were. Connections of every
-    /// lane may be open now that were not then; an allocator keeps some of what it once had.
-    async fn again(&self, stage: &Stage, what: &str) {
+    /// lane may be open now that were not then, connections from and to as many requests as were under way at once lie
+    /// idle for a while, and an allocator keeps some of what it once had.
+    async fn again(&self, stage: &Stage, what: &str, most: u64) {
+        let files = self.files + 40 + 2 * most.max(self.most);
         eventually(SOON, async || {
             let routing = stage.routing().await;
-            let now = Level::now(stage);
+            let now = Level::now(stage, most);
             let is_as_before = routing["leases"] == 0
                 && routing["waiting"] == 0
                 && now.memory_kb < self.memory_kb * 3 / 2 + 20_000
                 && now.threads < self.threads + 20
-                && now.files < self.files + 40;
+                && now.files < files;
             match is_as_before {
                 true => Ok(()),
                 false => Err((
@@ -461,7 +482,7 @@ impl Level {
         println!(
             "{:?}, {what}: {self:?} before, {:?} after",
             stage.database().kind(),
-            Level::now(stage)
+            Level::now(stage, most)
         );
     }
 }
