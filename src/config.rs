@@ -43,6 +43,9 @@ pub enum Command {
     Serve,
     /// Run a relay on a throw-away database before two practice upstreams, and print what to try
     Demo,
+    /// Look at the database, changing nothing, and name every row that should not be: exit 0, none; 1, some; 2, the
+    /// database cannot be asked
+    Check,
     Practice(PracticeArgs),
 }
 
@@ -275,20 +278,25 @@ impl Config {
     }
 }
 
-/// `practice` takes none of the settings but an address of its own, so its help does not list them.
+/// `practice` takes none of the settings but an address of its own, and `check` the database, so their help lists no
+/// others.
 fn command() -> clap::Command {
+    let mut command = Config::command();
+    command.build();
+    let command = command.mut_subcommand("practice", |practice| only("listen", practice));
+    command.mut_subcommand("check", |check| only("database_url", check))
+}
+
+/// Hides all settings but this one.
+fn only(setting: &str, command: clap::Command) -> clap::Command {
     let settings: Vec<clap::Id> = Settings::augment_args(clap::Command::new("settings"))
         .get_arguments()
         .map(|argument| argument.get_id().clone())
-        .filter(|id| id != "listen")
+        .filter(|id| id != setting)
         .collect();
-    let mut command = Config::command();
-    command.build();
-    command.mut_subcommand("practice", |practice| {
-        practice.mut_args(|argument| {
-            let hidden = settings.contains(argument.get_id());
-            argument.hide(hidden)
-        })
+    command.mut_args(|argument| {
+        let hidden = settings.contains(argument.get_id());
+        argument.hide(hidden)
     })
 }
 

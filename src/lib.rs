@@ -24,3 +24,5 @@ pub mod config;
 pub mod serve;
 /// What `pointsman demo` starts.
 pub mod demo;
+/// What `pointsman check` asks and prints.
+pub mod check;

@@ -3,13 +3,14 @@
 use std::process::ExitCode;
 
 use pointsman::config::{Command, Config};
-use pointsman::{demo, practice, serve};
+use pointsman::{check, demo, practice, serve};
 
 fn main() -> ExitCode {
     let config = Config::read();
     match config.command {
         None | Some(Command::Serve) => serve::run(config.settings),
         Some(Command::Demo) => demo::run(config.settings),
+        Some(Command::Check) => check::run(&config.settings),
         Some(Command::Practice(args)) => {
             serve::log_lines::start("info");
             match actix_web::rt::System::new().block_on(practice::run(args)) {

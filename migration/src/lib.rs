@@ -15,6 +15,12 @@ mod tables;
 
 pub struct Migrator;
 
+/// The names of all steps, as `seaql_migrations` keeps those that were taken.
+pub fn steps() -> Vec<String> {
+    let steps = Migrator::migrations();
+    steps.iter().map(|step| step.name().to_owned()).collect()
+}
+
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT.
+//! SIGTERM and SIGINT, and SIGXFSZ, which is only taken from its default.
 
 use std::io;
 
@@ -22,10 +22,15 @@ impl Signal {
     }
 }
 
+/// SIGXFSZ, by its number on every machine that we know: a file has met the limit on files (`ulimit -f`).
+const FILE_TOO_LARGE: i32 = 25;
+
 /// Takes the signals away from their default, which would end the process.
 pub struct Signals {
     terminate: unix::Signal,
     interrupt: unix::Signal,
+    /// Nobody waits for it: with a handler in place the write fails instead, as on a full disk.
+    _file_too_large: unix::Signal,
 }
 
 impl Signals {
@@ -33,6 +38,7 @@ impl Signals {
         Ok(Signals {
             terminate: unix::signal(SignalKind::terminate())?,
             interrupt: unix::signal(SignalKind::interrupt())?,
+            _file_too_large: unix::signal(SignalKind::from_raw(FILE_TOO_LARGE))?,
         })
     }
 

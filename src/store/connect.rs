@@ -105,10 +105,12 @@ impl Database {
     }
 
     fn on(target: Target, options: Options) -> Database {
+        // Only `prepare` makes a file that is not there.
+        let made = target.clone().not_made();
         let lane = |name, connections, deadline| {
             Lane::new(
                 name,
-                target.clone(),
+                made.clone(),
                 connections,
                 options.connect_deadline,
                 deadline,

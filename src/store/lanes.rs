@@ -130,6 +130,7 @@ impl Lane {
             .acquire_owned()
             .await
             .map_err(|_| StoreError::Internal("lane closed".to_owned()))?;
+        self.flush_if_outlived();
         let (epoch, idle) = self.pop();
         let (session, used_before) = match idle {
             Some(session) => (session, true),
@@ -148,6 +149,20 @@ impl Lane {
         match tokio::time::timeout(self.connect_deadline, self.target.connect(self.deadline)).await {
             Ok(connected) => connected,
             Err(_) => Err(StoreError::Unavailable("no connection in time".to_owned())),
+        }
+    }
+
+    /// SQLite goes on reading and writing a file that another has taken the place of, and nobody else would ever see
+    /// what was written there.
+    fn flush_if_outlived(&self) {
+        let now = self.target.file();
+        let outlived = {
+            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.sessions.iter().any(|(_, session)| session.file() != now)
+        };
+        if outlived {
+            log::warn!(lane = self.name; "the database's file is another one now");
+            self.flush();
         }
     }
 

@@ -36,6 +36,8 @@ pub mod notices;
 pub mod kept;
 /// The file in which that is kept, sealed, and the journal of closings beside it.
 pub mod snapshot_file;
+/// What always holds in the tables, asked of all rows.
+pub mod invariants;
 /// The form in which tokens are kept.
 pub mod key_hash;
 /// One page of a list.

@@ -5,6 +5,8 @@
 //! connection's place in the pool stays taken. Here a connection that a question has not brought to its
 //! end is dropped, which closes its socket at once.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +75,33 @@ impl Target {
         }
     }
 
+    /// The same, for what is there already: a file that has gone is not made anew without its tables.
+    pub fn not_made(self) -> Target {
+        match self {
+            Target::Sqlite(options) => Target::Sqlite(Box::new(options.create_if_missing(false))),
+            server @ (Target::Postgres(_) | Target::MySql(_)) => server,
+        }
+    }
+
+    /// Which file an SQLite database now is; `None`: there is none, or it is on a server.
+    pub fn file(&self) -> Option<FileId> {
+        match self {
+            Target::Sqlite(options) => FileId::of(options.get_filename()),
+            Target::Postgres(_) | Target::MySql(_) => None,
+        }
+    }
+
+    /// The same, for who must change nothing: no file is made, none is written to.
+    pub fn only_read(self) -> Target {
+        match self {
+            Target::Sqlite(options) => {
+                Target::Sqlite(Box::new(options.create_if_missing(false).read_only(true)))
+            }
+            // There a read-only transaction does it.
+            server @ (Target::Postgres(_) | Target::MySql(_)) => server,
+        }
+    }
+
     pub fn backend(&self) -> DbBackend {
         match self {
             Target::Sqlite(_) => DbBackend::Sqlite,
@@ -84,6 +113,8 @@ impl Target {
     /// A new connection. `patience` is how long the server itself shall go on with a statement or a wait
     /// for a lock: it must not heap up what we have long given up.
     pub async fn connect(&self, patience: Option<Duration>) -> Result<Session, StoreError> {
+        // Before it is opened: should another take its place in between, this is found to be outlived.
+        let file = self.file();
         let mut driver = match self {
             Target::Sqlite(options) => Driver::Sqlite(options.connect().await?),
             Target::Postgres(options) => Driver::Postgres(options.connect().await?),
@@ -94,7 +125,25 @@ impl Target {
         }
         Ok(Session {
             backend: self.backend(),
+            file,
             driver: Mutex::new(driver),
+        })
+    }
+}
+
+/// A file, whatever its name. One that was put in another's place is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn of(path: &Path) -> Option<FileId> {
+        let file = std::fs::metadata(path).ok()?;
+        Some(FileId {
+            device: file.dev(),
+            inode: file.ino(),
         })
     }
 }
@@ -162,6 +211,7 @@ pub(crate) enum Begin {
 /// One connection. It is sea-orm's `ConnectionTrait`, and can hand out rows as they come.
 pub(crate) struct Session {
     backend: DbBackend,
+    file: Option<FileId>,
     driver: Mutex<Driver>,
 }
 
@@ -246,6 +296,11 @@ impl Session {
 
     pub fn backend(&self) -> DbBackend {
         self.backend
+    }
+
+    /// The file that this connection has open; `None`: it leads to a server.
+    pub fn file(&self) -> Option<FileId> {
+        self.file
     }
 
     /// Closes it as its protocol asks, as far as that goes within a second.

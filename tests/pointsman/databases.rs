@@ -6,7 +6,7 @@ use sea_orm::{
 };
 use std::env;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -60,7 +60,16 @@ impl Database {
     }
 
     async fn sqlite() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self::sqlite_in_own(tempfile::tempdir().expect("a temporary folder")).await
+    }
+
+    /// An SQLite database somewhere in this folder.
+    pub async fn sqlite_in(folder: &Path) -> Self {
+        let folder = tempfile::tempdir_in(folder).expect("a folder in it");
+        Self::sqlite_in_own(folder).await
+    }
+
+    async fn sqlite_in_own(folder: TempDir) -> Self {
         let url = format!(
             "sqlite://{}?mode=rwc",
             folder.path().join("pointsman.sqlite").display()

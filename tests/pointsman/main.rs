@@ -7,6 +7,7 @@ mod each_database;
 
 #[allow(dead_code)]
 mod answer;
+mod checked;
 #[allow(dead_code)]
 mod core;
 #[allow(dead_code)]
@@ -27,6 +28,7 @@ mod upstream;
 
 mod actix_behaviour;
 mod admin;
+mod chaos;
 mod house;
 mod relay;
 mod rig;

@@ -1,6 +1,7 @@
 //! The routing rules, one file each: `r1_one_truth.rs` and so on.
 
 mod first_cases;
+mod kill_9;
 mod r10_read_your_writes;
 mod r11_floods;
 mod r12_without_database;
@@ -15,3 +16,4 @@ mod r9_one_commit;
 mod secrets;
 mod several_nodes;
 mod start_without_database;
+mod stress;

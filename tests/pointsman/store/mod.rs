@@ -5,6 +5,7 @@ mod bad_rows;
 mod commits;
 mod databases;
 mod deadlines;
+mod invariants;
 mod opening;
 mod proxy;
 mod million;
