@@ -69,6 +69,25 @@ fn a_clients_own_mistake_says_nothing_of_the_model() {
     }
 }
 
+/// Providers quote what the client has sent: a request must not be able to close keys.
+#[test]
+fn no_request_can_speak_for_the_account() {
+    for message in [
+        "Invalid value: 'incorrect api key'. Supported values are: 'system', 'assistant' and 'user'.",
+        "Unknown parameter: 'api key not valid'.",
+        "credit balance is too low: Extra inputs are not permitted",
+        "your credit balance is too low to access: Extra inputs are not permitted",
+        "messages.0.api key expired: Field required",
+        "Invalid JSON payload received. Unknown name 'api key not valid': Cannot find field.",
+        "tools.0.name: 'insufficient balance' does not match the pattern",
+    ] {
+        for kind in ["invalid_request_error", "INVALID_ARGUMENT"] {
+            let body = format!(r#"{{"error":{{"message":"{message}","type":"{kind}"}}}}"#);
+            check(400, &body, "bad_request");
+        }
+    }
+}
+
 #[test]
 fn numbers_are_those_of_their_house() {
     let zhipu = |code: &str| format!(r#"{{"error":{{"code":"{code}","message":"m"}}}}"#);

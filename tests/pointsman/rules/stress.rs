@@ -200,7 +200,10 @@ async fn set(core: &Core, channel: ChannelId, to: OperatorStatus) {
         .run(write)
         .await
         .expect("the status is changed");
-    assert!(matches!(changed.routing, RoutingState::InPlace(_)), "{changed:?}");
+    assert!(
+        matches!(changed.settled.routing, RoutingState::InPlace(_)),
+        "{changed:?}"
+    );
 }
 
 async fn pick_on(core: Arc<Core>, world: Arc<World>, number: u64, goal: u64) {
