@@ -386,4 +386,4 @@ impl Turns for KeyTurns {
 }
 
 #[cfg(test)]
-mod properties;
+mod tests;
