@@ -21,6 +21,8 @@ const UPSTREAM_KEY: &str = "sk-upstream-0123456789";
 
 struct Scene {
     server: PrivateServer,
+    /// Dropped with the scene, and the database with it.
+    _database: Database,
     setup: Setup,
     node: Option<Node>,
     upstreams: Vec<Upstream>,
@@ -48,6 +50,7 @@ impl Scene {
         let mut scene = Scene {
             node: Some(Node::start(&setup).await),
             server,
+            _database: database,
             setup,
             upstreams: Vec::new(),
             token: String::new(),
