@@ -109,7 +109,7 @@ pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furn
     let (beginning, mut is_prepared) =
         match open(&mut preparing, &database, &file, &listener, &mut signals).await? {
             Opened::Prepared => (None, true),
-            Opened::FromFile(beginning) => (Some(beginning), false),
+            Opened::FromFile(beginning) => (Some(*beginning), false),
             Opened::Stopped => return Ok(()),
         };
     // Before the first build begins: what is changed after it is told.
@@ -209,7 +209,7 @@ enum Opened {
     /// The database is there, and its tables are up to date.
     Prepared,
     /// It is not, but what was kept on disk serves meanwhile.
-    FromFile(Beginning),
+    FromFile(Box<Beginning>),
     /// A signal came first.
     Stopped,
 }
@@ -232,7 +232,7 @@ async fn open(
     if let Some(beginning) = kept {
         let channels = beginning.snapshot.counts().channels;
         warn!(channels = channels, kept_at = beginning.kept_at; "the database is away: serving from the snapshot file");
-        return Ok(Opened::FromFile(beginning));
+        return Ok(Opened::FromFile(Box::new(beginning)));
     }
     let standing_in = listeners::standing_in(listener.try_clone()?)?;
     let handle = standing_in.handle();
