@@ -226,14 +226,17 @@ const PHRASES: &Table = &[
             "^incorrect api key",
             "^invalid api key",
             "^your account is not active",
+            "^account is not active",
             "^your * account has been deactivated",
             "^your account has been deactivated",
             "^your team * has either used all available credits",
             // Anthropic.
             "^your credit balance is too low",
+            "^credit balance is too low",
             "^you have reached your specified api usage limits",
             "^you have reached your specified workspace api usage limits",
             "^this organization has been disabled",
+            "^organization has been disabled",
             "^your organization has been disabled",
             "^your organization is disabled",
             // Gemini.
