@@ -16,7 +16,7 @@ use actix_web::rt::System;
 use actix_web::web::Data;
 use log::{error, info, warn};
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::actors::keeper::{self, Beginning};
@@ -38,6 +38,7 @@ mod opening;
 mod signals;
 
 pub use opening::Furnish;
+use opening::Meanwhile;
 use signals::{Signal, Signals};
 
 /// How often it is checked that all actors live.
@@ -48,6 +49,8 @@ const EXIT_ACTOR_GONE: i32 = 70;
 const OPENS_AT_ONCE: Duration = Duration::from_millis(300);
 /// Long enough for the first bytes of a connection that was just accepted.
 const QUIET_FOR: Duration = Duration::from_secs(3);
+/// A file of a million abilities takes a second or two.
+const KEPT_WITHIN: Duration = Duration::from_secs(5);
 /// Changes have deadlines of their own; this is for one that ignores them.
 const CHANGES_END_WITHIN: Duration = Duration::from_secs(15);
 
@@ -105,11 +108,15 @@ pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furn
     info!(addr:% = listener.local_addr()?, version = env!("CARGO_PKG_VERSION"); "listening");
     let database = opening::unopened(&settings)?;
     let file = settings.snapshot_file();
-    let mut preparing = std::pin::pin!(opening::prepare(&database, &settings, furnish));
+    let meanwhile = Meanwhile::default();
+    let mut preparing = std::pin::pin!(opening::prepare(&database, &settings, &meanwhile, furnish));
     let (beginning, mut is_prepared) =
         match open(&mut preparing, &database, &file, &listener, &mut signals).await? {
             Opened::Prepared => (None, true),
-            Opened::FromFile(beginning) => (Some(*beginning), false),
+            Opened::FromFile(beginning) => {
+                meanwhile.serves();
+                (Some(*beginning), false)
+            }
             Opened::Stopped => return Ok(()),
         };
     // Before the first build begins: what is changed after it is told.
@@ -126,7 +133,9 @@ pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furn
         snapshot_file: file.clone(),
         beginning,
     });
-    let keeper = file.map(|file| tokio::spawn(keeper::run(routing.clone(), file)));
+    let keeper = file
+        .clone()
+        .map(|file| tokio::spawn(keeper::run(routing.clone(), file)));
     let node = Arc::new(Node::default());
     let tests = ChannelTests::new(routing.clone(), relay_options(&settings).timeouts);
     let closer = tokio::spawn(closing::run(routing.clone()));
@@ -143,7 +152,13 @@ pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furn
     let server = listeners::whole(&settings, listener, desk.clone(), relay)?;
     let handle = server.handle();
     let mut server = actix_web::rt::spawn(server);
-    let watchdog = tokio::spawn(watch(routing.clone()));
+    let tasks = [Some(&closer), Some(&hearer), keeper.as_ref()];
+    let tasks = tasks
+        .into_iter()
+        .flatten()
+        .map(JoinHandle::abort_handle)
+        .collect();
+    let watchdog = tokio::spawn(watch(routing.clone(), tasks));
     let signal = loop {
         tokio::select! {
             ended = &mut server => {
@@ -170,6 +185,11 @@ pub async fn serve(settings: Settings, listener: TcpListener, furnish: impl Furn
     let changes = async { tokio::join!(routing.changes().drained(), desk.writes_ended()) };
     if timeout(CHANGES_END_WITHIN, changes).await.is_err() {
         warn!("a change did not end in time");
+    }
+    if let Some(file) = &file
+        && timeout(KEPT_WITHIN, keeper::keep(&routing, file)).await.is_err()
+    {
+        warn!("the snapshot file was not written in time");
     }
     let _ = timeout(Duration::from_secs(2), database.close()).await;
     info!("stopped");
@@ -290,12 +310,13 @@ async fn quiet(delay: Duration) {
     }
 }
 
-/// An actor that is gone never comes back: the process must not limp on without it.
-async fn watch(routing: Routing) {
+/// An actor that is gone never comes back, nor does a task that should go on for ever: the process must not limp on
+/// without it.
+async fn watch(routing: Routing, tasks: Vec<AbortHandle>) {
     loop {
         sleep(WATCH_EVERY).await;
-        if !routing.is_alive() {
-            error!("an actor is gone, so the process ends");
+        if !routing.is_alive() || tasks.iter().any(AbortHandle::is_finished) {
+            error!("an actor or a task is gone, so the process ends");
             std::process::exit(EXIT_ACTOR_GONE);
         }
     }

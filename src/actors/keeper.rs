@@ -1,9 +1,7 @@
 //! Keeps on disk what a node can start from without its database: each closing at once, the snapshot and the known
 //! tokens in the background.
 
-use std::io;
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 use tokio::time::sleep;
@@ -31,7 +29,7 @@ pub struct Beginning {
     /// What was closed after that was written.
     pub closings: Vec<Closing>,
     pub tokens: Vec<TokenRow>,
-    /// Unix milliseconds.
+    /// When the database was last read before, Unix milliseconds.
     pub kept_at: i64,
 }
 
@@ -121,23 +119,23 @@ pub async fn run(routing: Routing, file: SnapshotFile) {
         }
         // A burst of changes is one file.
         sleep(WRITE_EVERY).await;
-        let snapshot = Arc::clone(&snapshots.borrow_and_update());
-        if snapshot.generation() == Generation::default() {
-            continue;
-        }
-        let tokens = routing.known_tokens().await;
-        let file = file.clone();
-        let writing = tokio::task::spawn_blocking(move || write(&file, &snapshot, tokens));
-        match writing.await {
-            Ok(Ok(())) => debug!("the snapshot file is written"),
-            Ok(Err(error)) => warn!(reason:% = error; "the snapshot file cannot be written"),
-            Err(_) => warn!("writing the snapshot file panicked"),
-        }
+        snapshots.mark_unchanged();
+        keep(&routing, &file).await;
     }
 }
 
-fn write(file: &SnapshotFile, snapshot: &Snapshot, tokens: Vec<TokenRow>) -> io::Result<()> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.map_or(0, |since| since.as_millis() as i64);
-    file.write(&Kept::of(snapshot, tokens, now), snapshot)
+/// Writes the file as things are. What came from the file itself is not written again: it would look newer than it is.
+pub async fn keep(routing: &Routing, file: &SnapshotFile) {
+    let built_at = routing.inspect().await.and_then(|inspection| inspection.built_at);
+    let Some(built_at) = built_at else { return };
+    let snapshot = routing.snapshot();
+    let tokens = routing.known_tokens().await;
+    let file = file.clone();
+    let writing =
+        tokio::task::spawn_blocking(move || file.write(&Kept::of(&snapshot, tokens, built_at), &snapshot));
+    match writing.await {
+        Ok(Ok(())) => debug!("the snapshot file is written"),
+        Ok(Err(error)) => warn!(reason:% = error; "the snapshot file cannot be written"),
+        Err(_) => warn!("writing the snapshot file panicked"),
+    }
 }

@@ -142,7 +142,8 @@ pub struct Inspection {
     pub generation: Generation,
     /// Unix milliseconds; `None` before the first snapshot.
     pub built_at: Option<i64>,
-    /// While picks go by a snapshot from a file, as the database has not been asked yet: when that was written.
+    /// While picks go by a snapshot from a file, as the database has not been asked yet: when the database had last been
+    /// read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept_at: Option<i64>,
     pub age_ms: Option<u64>,

@@ -1,5 +1,6 @@
 //! The database, opened however long it takes, and the operator's token in it.
 
+use std::cell::Cell;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -40,23 +41,35 @@ pub fn unopened(settings: &Settings) -> Result<Database, StoreError> {
     Database::unopened(&settings.database_url, options)
 }
 
-/// Makes it ready, again and again while it is away; any other error is final.
+/// Whether requests are served from what was kept, while the database is not ready: then nothing that it says ends the
+/// node.
+#[derive(Default)]
+pub struct Meanwhile(Cell<bool>);
+
+impl Meanwhile {
+    pub fn serves(&self) {
+        self.0.set(true);
+    }
+}
+
+/// Makes it ready, again and again while it is away; any other error is final, unless requests are served meanwhile.
 pub async fn prepare(
     database: &Database,
     settings: &Settings,
+    meanwhile: &Meanwhile,
     furnish: impl Furnish,
 ) -> Result<(), StoreError> {
-    persistently(async || database.prepare().await).await?;
+    persistently(meanwhile, async || database.prepare().await).await?;
     match &settings.admin_token {
-        Some(token) => given(database, token).await?,
-        None => made(database).await?,
+        Some(token) => given(database, token, meanwhile).await?,
+        None => made(database, meanwhile).await?,
     }
     furnish(database).await
 }
 
-async fn given(database: &Database, token: &Secret) -> Result<(), StoreError> {
+async fn given(database: &Database, token: &Secret, meanwhile: &Meanwhile) -> Result<(), StoreError> {
     let hash = KeyHash::of(token.reveal());
-    persistently(async || {
+    persistently(meanwhile, async || {
         let ensured = admin_tokens::ensure(database, hash, "admin").await;
         ensured.map_err(of_change)
     })
@@ -64,7 +77,7 @@ async fn given(database: &Database, token: &Secret) -> Result<(), StoreError> {
 }
 
 /// Of two nodes that start at once one makes it, and only that one prints it.
-async fn made(database: &Database) -> Result<(), StoreError> {
+async fn made(database: &Database, meanwhile: &Meanwhile) -> Result<(), StoreError> {
     let token = new_secret("pm-");
     let hash = KeyHash::of(&token);
     let made = async || {
@@ -75,7 +88,7 @@ async fn made(database: &Database) -> Result<(), StoreError> {
             false => admin_tokens::find_by_hash(database, hash).await?.is_some(),
         })
     };
-    if !persistently(made).await? {
+    if !persistently(meanwhile, made).await? {
         return Ok(());
     }
     let shown = writeln!(
@@ -84,7 +97,8 @@ async fn made(database: &Database) -> Result<(), StoreError> {
     );
     if let Err(error) = shown {
         // Nobody has seen it: the next start makes another.
-        persistently(async || admin_tokens::delete(database, hash).await.map_err(of_change)).await?;
+        let unmade = async || admin_tokens::delete(database, hash).await.map_err(of_change);
+        persistently(meanwhile, unmade).await?;
         let words = format!("the admin token that was made cannot be printed on stdout: {error}");
         return Err(StoreError::Internal(words));
     }
@@ -92,12 +106,15 @@ async fn made(database: &Database) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn persistently<T>(mut question: impl AsyncFnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+async fn persistently<T>(
+    meanwhile: &Meanwhile,
+    mut question: impl AsyncFnMut() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
     let mut wait = AGAIN_FIRST;
     loop {
         match question().await {
-            Err(error) if is_away(&error) => {
-                warn!(error:% = error, again_ms = wait.as_millis() as u64; "the database cannot be reached yet");
+            Err(error) if is_away(&error) || meanwhile.0.get() => {
+                warn!(error:% = error, again_ms = wait.as_millis() as u64; "the database cannot be used yet");
                 sleep(wait).await;
                 wait = (wait * 2).min(AGAIN_LONGEST);
             }

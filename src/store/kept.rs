@@ -20,7 +20,7 @@ use crate::routing::snapshot::{Channel, Snapshot};
 /// Everything that is kept.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Kept {
-    /// Unix milliseconds.
+    /// When the database was read, Unix milliseconds.
     pub kept_at: i64,
     channels: Vec<KeptChannel>,
     /// Group and model names, each once; abilities name them by number.

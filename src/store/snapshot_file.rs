@@ -144,12 +144,19 @@ impl SnapshotFile {
     /// It may not be there after a crash.
     pub fn append(&self, closings: &[Closing]) -> io::Result<()> {
         let mut journal = self.0.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines: String = closings.iter().map(|closing| line(&closing.closed)).collect();
-        let mut file = private(OpenOptions::new().append(true)).open(self.journal_path())?;
-        file.write_all(lines.as_bytes())?;
-        file.sync_data()?;
+        // Also what cannot be appended stands in the journal that is written anew.
         journal.extend(closings.iter().cloned());
-        Ok(())
+        let lines: String = closings.iter().map(|closing| line(&closing.closed)).collect();
+        let path = self.journal_path();
+        let is_new = !path.exists();
+        let mut file = private(OpenOptions::new().append(true)).open(&path)?;
+        // What stands before may be torn: these begin on a line of their own.
+        file.write_all(format!("\n{lines}").as_bytes())?;
+        file.sync_data()?;
+        match is_new {
+            true => sync_folder_of(&path),
+            false => Ok(()),
+        }
     }
 
     /// These stand in the journal from an earlier life, and stay until a newer file has them in it.
@@ -158,17 +165,18 @@ impl SnapshotFile {
         journal.extend(closings.iter().cloned());
     }
 
-    /// What the journal holds, up to the first line that is torn.
+    /// What the journal holds. A torn line is passed over: its call was not told that it is kept.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn read_journal(&self) -> io::Result<Vec<Closed>> {
-        let text = match fs::read_to_string(self.journal_path()) {
-            Ok(text) => text,
+        let bytes = match fs::read(self.journal_path()) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
-        Ok(text.lines().map_while(read_line).collect())
+        let text = String::from_utf8_lossy(&bytes);
+        Ok(text.lines().filter_map(read_line).collect())
     }
 }
 
@@ -182,6 +190,11 @@ fn replace(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     }
     file.sync_all()?;
     fs::rename(&beside, path)?;
+    sync_folder_of(path)
+}
+
+/// Else a new name may be gone after a power cut.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -375,8 +388,43 @@ mod tests {
         fs::write(&path, &text[..text.len() - 4]).unwrap();
         assert_eq!(
             file(&folder, 1).read_journal().unwrap(),
-            [ability],
+            [ability.clone()],
             "a torn line is none"
         );
+        let later = Closed::Channel(ChannelId(9));
+        file(&folder, 1).append(&[closing(later.clone(), 10)]).unwrap();
+        assert_eq!(
+            file(&folder, 1).read_journal().unwrap(),
+            [ability, later],
+            "what was torn takes nothing with it that comes after"
+        );
+    }
+
+    #[test]
+    fn a_letter_torn_in_the_middle_takes_nothing_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let written = file(&folder, 1);
+        let kept = Closed::Channel(ChannelId(1));
+        let closing = |closed| Closing {
+            closed,
+            at: Moment(1),
+        };
+        written.append(&[closing(kept.clone())]).unwrap();
+        let mut journal = OpenOptions::new()
+            .append(true)
+            .open(written.journal_path())
+            .unwrap();
+        journal
+            .write_all(
+                "\n0123456789abcdef {\"channel\":2,\"group\":\"豆"
+                    .as_bytes()
+                    .split_last()
+                    .unwrap()
+                    .1,
+            )
+            .unwrap();
+        assert_eq!(written.read_journal().unwrap(), [kept]);
+        let mode = fs::metadata(written.journal_path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 }

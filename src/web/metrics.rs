@@ -23,7 +23,7 @@ pub async fn metrics(desk: Data<Desk>) -> Result<HttpResponse, ApiError> {
     let mut families = prometheus::gather();
     if let Ok(Some(seen)) = timeout(INSPECT_WITHIN, desk.routing.inspect()).await {
         families.extend(
-            of_the_moment(&seen, desk.node.is_draining())
+            of_the_moment(&seen, desk.tasks(), desk.node.is_draining())
                 .map_err(internal)?
                 .gather(),
         );
@@ -51,7 +51,7 @@ fn count_from_zero() {
     }
 }
 
-fn of_the_moment(seen: &Inspection, is_draining: bool) -> Result<Registry, prometheus::Error> {
+fn of_the_moment(seen: &Inspection, tasks: usize, is_draining: bool) -> Result<Registry, prometheus::Error> {
     let registry = Registry::new();
     let gauge = |name: &str, help: &str, value: u64| {
         let gauge = IntGauge::new(name, help)?;
@@ -64,7 +64,12 @@ fn of_the_moment(seen: &Inspection, is_draining: bool) -> Result<Registry, prome
         registry.register(Box::new(age))?;
     }
     let counts = seen.counts;
-    let rows: [(&str, &str, usize); 11] = [
+    let rows: [(&str, &str, usize); 12] = [
+        (
+            "pointsman_tasks",
+            "Tasks on the runtime that builds, lookups and changes share.",
+            tasks,
+        ),
         (
             "pointsman_snapshot_from_file",
             "1 while picks go by a snapshot from a file, as the database has not been asked yet.",

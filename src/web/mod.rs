@@ -81,6 +81,11 @@ impl Desk {
         })
     }
 
+    /// Tasks that are alive on the shared runtime.
+    pub fn tasks(&self) -> usize {
+        self.runtime.metrics().num_alive_tasks()
+    }
+
     /// Waits for the writes that run; new ones are still taken.
     pub async fn writes_ended(&self) {
         self.writes.close();

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::unistd::Uid;
 use reqwest::{Method, RequestBuilder};
@@ -89,6 +89,7 @@ async fn chaos_of_a_file_that_may_not_grow() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn chaos_of_a_full_disk() {
     let Some(disk) = SmallDisk::mount() else {
+        assert!(!Uid::effective().is_root(), "root can mount a tmpfs");
         println!("left out: no tmpfs can be mounted here (it needs root); a limit on files stands in for it");
         return;
     };
@@ -149,6 +150,10 @@ async fn chaos_of_an_exchanged_file() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn chaos_of_a_clock_that_jumps() {
     let Some(library) = libfaketime() else {
+        assert!(
+            env::var_os("POINTSMAN_TEST_POSTGRES_URL").is_none(),
+            "tests/run installs libfaketime"
+        );
         println!("left out: libfaketime is not installed; tests/run does it");
         return;
     };
@@ -174,8 +179,8 @@ async fn chaos_of_a_clock_that_jumps() {
     );
     trouble(&stage, &level, "clock", async {
         let mut before = stage.query::<i64>(&changed_at).await;
-        for by in ["+3600", "-3600", "+86400", "+0"] {
-            jump(by);
+        for by in [3_600, -3_600, DAY, 0] {
+            jump(&format!("{by:+}"));
             sleep(lasts() / 4).await;
             for status in ["disabled", "enabled"] {
                 stage.set_status("b", status).await;
@@ -188,11 +193,24 @@ async fn chaos_of_a_clock_that_jumps() {
                     now > before,
                     "each change of a status is later than the last: {before:?}, {now:?}"
                 );
+                let ahead_ms = now[0] - unix_ms();
+                assert!(
+                    by != DAY || ahead_ms > (DAY - 3_600) * 1_000,
+                    "the clock was not stepped: {ahead_ms} ms ahead"
+                );
                 before = now;
             }
         }
     })
     .await;
+}
+
+/// Seconds.
+const DAY: i64 = 86_400;
+
+fn unix_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.expect("after 1970").as_millis() as i64
 }
 
 fn lasts() -> Duration {
@@ -417,6 +435,8 @@ async fn recovers(stage: &Stage) {
 struct Level {
     memory_kb: u64,
     threads: u64,
+    /// Tokio's, on the runtime that all share.
+    tasks: u64,
     files: u64,
     /// Requests that were under way at once before.
     most: u64,
@@ -430,10 +450,10 @@ impl Level {
             recovers(stage).await;
         })
         .await;
-        Level::now(stage, most)
+        Level::now(stage, most).await
     }
 
-    fn now(stage: &Stage, most: u64) -> Level {
+    async fn now(stage: &Stage, most: u64) -> Level {
         let process = PathBuf::from(format!("/proc/{}", stage.node().pid()));
         let status = fs::read_to_string(process.join("status")).expect("a running process");
         let number = |name: &str| -> u64 {
@@ -450,6 +470,7 @@ impl Level {
         Level {
             memory_kb: number("VmRSS"),
             threads: number("Threads"),
+            tasks: tasks(stage).await,
             files: fs::read_dir(process.join("fd")).expect("its files").count() as u64,
             most,
         }
@@ -462,11 +483,12 @@ impl Level {
         let files = self.files + 40 + 2 * most.max(self.most);
         eventually(SOON, async || {
             let routing = stage.routing().await;
-            let now = Level::now(stage, most);
+            let now = Level::now(stage, most).await;
             let is_as_before = routing["leases"] == 0
                 && routing["waiting"] == 0
                 && now.memory_kb < self.memory_kb * 3 / 2 + 20_000
                 && now.threads < self.threads + 20
+                && now.tasks < self.tasks + 10
                 && now.files < files;
             match is_as_before {
                 true => Ok(()),
@@ -482,9 +504,17 @@ impl Level {
         println!(
             "{:?}, {what}: {self:?} before, {:?} after",
             stage.database().kind(),
-            Level::now(stage, most)
+            Level::now(stage, most).await
         );
     }
+}
+
+async fn tasks(stage: &Stage) -> u64 {
+    let metrics = Answer::to(stage.request(Method::GET, "/metrics")).await.text();
+    let line = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("pointsman_tasks "));
+    line.expect("pointsman_tasks").parse().expect("a number")
 }
 
 // ---- troubles ----

@@ -9,6 +9,7 @@ use crate::servers::PrivateServer;
 use crate::stage::{chat_body, with_json};
 use crate::upstream::{Upstream, works};
 use reqwest::Method;
+use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -115,6 +116,18 @@ impl Scene {
         self.folder.path().join("kept")
     }
 
+    fn journal(&self) -> PathBuf {
+        self.folder.path().join("kept.closings")
+    }
+
+    async fn close(&self, channel: u32) -> Answer {
+        let path = format!("/api/channels/{channel}/status");
+        let closed = self
+            .admin(Method::PUT, &path, json!({"status": "disabled"}))
+            .await;
+        closed.expect(200)
+    }
+
     /// Until the file holds what the node now holds.
     async fn kept(&self, before: &[u8]) -> Vec<u8> {
         eventually(SOON, async || match std::fs::read(self.file()) {
@@ -153,11 +166,12 @@ on_each_database! {
         for secret in [UPSTREAM_KEY, &scene.token, ADMIN] {
             assert_eq!(memchr::memmem::find(&bytes, secret.as_bytes()), None, "{secret}");
         }
-        let mode = std::fs::metadata(scene.file()).expect("a file").permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        for file in [scene.file(), scene.journal()] {
+            let mode = std::fs::metadata(&file).expect("a file").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{}", file.display());
+        }
         // Closed, and killed before the file can have it: the journal has.
-        let closed = scene.admin(Method::PUT, "/api/channels/2/status", json!({"status": "disabled"})).await;
-        assert_eq!(closed.expect(200).json()["kept"], Value::Null);
+        assert_eq!(scene.close(2).await.json()["kept"], Value::Null);
         scene.kill();
         scene.server.kill9();
 
@@ -165,6 +179,8 @@ on_each_database! {
             scene.start().await;
             scene.ready().await;
             let snapshot = scene.snapshot().await;
+            let metrics = Answer::to(scene.client.get(format!("{}/metrics", scene.node().url()))).await.text();
+            assert!(metrics.contains("\npointsman_snapshot_from_file 1\n"), "{metrics}");
             assert_eq!((&snapshot["from_file"], snapshot["kept_at"].is_string()), (&json!(true), true), "{snapshot}");
             scene.chat("first").await.expect(200);
             let refused = scene.chat("second").await.expect(503);
@@ -185,6 +201,68 @@ on_each_database! {
         scene.admin(Method::PUT, "/api/channels/2/status", json!({"status": "enabled"})).await.expect(200);
         scene.chat("second").await.expect(200);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heavy_a_closing_that_is_not_on_disk_is_told_so() {
+    let scene = Scene::new(Kind::Postgres).await;
+    scene.kept(b"").await;
+    // Whatever else writes it, in the end a folder stands in its place.
+    eventually(SOON, async || {
+        let _ = std::fs::remove_file(scene.journal());
+        std::fs::create_dir(scene.journal())
+    })
+    .await;
+    assert_eq!(scene.close(2).await.json()["kept"], json!(false));
+    std::fs::remove_dir(scene.journal()).expect("an empty folder");
+    assert_eq!(scene.close(1).await.json()["kept"], Value::Null);
+    scene.chat("first").await.expect(503);
+    let kept = std::fs::read_to_string(scene.journal()).expect("a journal");
+    assert!(kept.contains(r#"{"channel":1}"#), "{kept}");
+}
+
+/// It may be reachable, and unusable all the same: a node that serves goes on, and takes its truth once it is well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heavy_r12_a_node_that_serves_from_its_file_outlives_an_unusable_database() {
+    let mut scene = Scene::new(Kind::Postgres).await;
+    scene.kept(b"").await;
+    scene.kill();
+    let name = scene
+        .setup
+        .database_url
+        .rsplit('/')
+        .next()
+        .expect("a name")
+        .to_owned();
+    let rename = async |scene: &Scene, from: &str, to: &str| {
+        let server = sea_orm::Database::connect(scene.server.url())
+            .await
+            .expect("the server");
+        let renamed = format!("ALTER DATABASE {from} RENAME TO {to}");
+        server
+            .execute_unprepared(&renamed)
+            .await
+            .expect("nobody is connected");
+    };
+    // Whoever was connected is no longer.
+    scene.server.kill9();
+    scene.server.start_again().await;
+    rename(&scene, &name, "elsewhere").await;
+    scene.server.kill9();
+    scene.start().await;
+    scene.ready().await;
+    assert_eq!(scene.snapshot().await["from_file"], json!(true));
+    scene.server.start_again().await;
+    // 3D000: there is no such database.
+    eventually(SOON, async || scene.node().log().first_with("3D000")).await;
+    scene.chat("first").await.expect(200);
+    rename(&scene, "elsewhere", &name).await;
+    eventually(SOON, async || match scene.snapshot().await {
+        snapshot if snapshot["from_file"] == json!(false) => Ok(()),
+        snapshot => Err(snapshot),
+    })
+    .await;
+    scene.chat("first").await.expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
