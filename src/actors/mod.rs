@@ -18,6 +18,8 @@ pub mod cache;
 pub mod query;
 /// Remembers tokens before the database.
 pub mod tokens;
+mod seen_tokens;
+mod good_news;
 /// A commit, its closings and its rebuild, in a task that nobody's going ends.
 pub mod changes;
 /// What the relay closes and reopens by itself.

@@ -18,6 +18,7 @@ use super::messages::{
     Unanswered, Wait,
 };
 use super::query::QueryActor;
+use super::seen_tokens::SeenTokens;
 use super::tokens::{Authenticate, Forget, ForgetId, KnownTokens, NoToken, Token, TokenActor};
 use super::upkeep::Refusals;
 use crate::routing::ids::{ChannelId, Generation, GroupName, KeyId};
@@ -67,6 +68,7 @@ pub struct Routing {
     cache: Addr<CacheActor>,
     query: Addr<QueryActor>,
     tokens: Addr<TokenActor>,
+    seen_tokens: SeenTokens,
     tokens_changed: Arc<Notify>,
     changes: Changes,
     snapshots: watch::Receiver<Arc<Snapshot>>,
@@ -106,7 +108,8 @@ impl Routing {
             snapshots.clone(),
         );
         let query = QueryActor::start_in_arbiter(&Arbiter::new().handle(), |_| query);
-        let tokens = TokenActor::new(database.clone(), runtime.clone(), known.unwrap_or_default());
+        let (tokens, seen_tokens) =
+            TokenActor::new(database.clone(), runtime.clone(), known.unwrap_or_default());
         let tokens = TokenActor::start_in_arbiter(&Arbiter::new().handle(), |_| tokens);
         let changes = Changes::new(cache.clone(), Journal::new(snapshot_file), runtime);
         let bell = changes.clone();
@@ -115,6 +118,7 @@ impl Routing {
             cache,
             query,
             tokens,
+            seen_tokens,
             tokens_changed: Arc::default(),
             changes,
             snapshots,
@@ -258,6 +262,10 @@ impl Routing {
     }
 
     pub async fn authenticate(&self, hash: KeyHash) -> Result<Arc<Token>, NoToken> {
+        if let Some(token) = self.seen_tokens.admit(hash) {
+            counters::TOKENS.with_label_values(&["remembered"]).inc();
+            return Ok(token);
+        }
         // Past this bound only a database that hangs has so many waiting.
         let Ok(_asking) = self.asked_tokens.try_acquire() else {
             return Err(NoToken::Overloaded);

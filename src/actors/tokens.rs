@@ -6,20 +6,19 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix::prelude::*;
 use ipnet::IpNet;
 use log::warn;
-use lru::LruCache;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::caught::caught;
 use super::counters;
+use super::seen_tokens::{Seen, SeenTokens};
 use crate::routing::ids::{GroupName, ModelName};
 use crate::routing::lookups::{Bounds, Lookups, Overloaded};
 use crate::store::connect::Database;
@@ -28,8 +27,6 @@ use crate::store::error::StoreError;
 pub use crate::store::key_hash::KeyHash;
 use crate::store::tokens::{self, TokenId, TokenRow, TokenStatus};
 
-/// Good tokens remembered; each takes a few hundred bytes.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(20_000).expect("not zero");
 /// Unknown keys remembered, for a second at most: their memory is emptied rather than grown.
 const REMEMBERED_UNKNOWN: usize = 10_000;
 const UNKNOWN_FOR: Duration = Duration::from_secs(1);
@@ -46,8 +43,8 @@ const WRITE_LAST_USED: Duration = Duration::from_secs(15);
 /// Rows that one such write holds locked.
 const TOUCHED_AT_ONCE: usize = 200;
 
-/// Sent by: every relay request that shows a key. Answered: at once if it was seen lately, else when a
-/// lookup that began after this arrived has ended.
+/// Sent by: relay requests that show a key which [`SeenTokens`] does not let in by itself. Answered: at once if it was
+/// seen lately, else when a lookup that began after this arrived has ended.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<Arc<Token>, NoToken>")]
 pub struct Authenticate {
@@ -103,7 +100,7 @@ pub struct Token {
 }
 
 impl Token {
-    fn new(row: TokenRow) -> Token {
+    pub(super) fn new(row: TokenRow) -> Token {
         Token {
             networks: row.allow_ips.as_ref().map(|list| networks(row.id, list)),
             models: row.models.as_ref().map(|models| models.iter().cloned().collect()),
@@ -169,47 +166,42 @@ type Asker = Option<oneshot::Sender<Result<Arc<Token>, NoToken>>>;
 pub struct TokenActor {
     database: Database,
     runtime: Handle,
-    known: LruCache<KeyHash, Known>,
+    /// Every worker reads it; only this actor writes.
+    known: SeenTokens,
     unknown: FxHashMap<KeyHash, Instant>,
     lookups: Lookups<KeyHash, Asker>,
     /// Lookups that run, and whether a `Forget` has come since they began.
     running: FxHashMap<KeyHash, Outdated>,
     refreshing: FxHashSet<KeyHash>,
+    /// Uses of tokens that are forgotten since, not yet written.
     last_used: FxHashMap<TokenId, i64>,
-}
-
-struct Known {
-    token: Arc<Token>,
-    read_at: Instant,
-    ask_again_at: Instant,
+    /// Uses up to then are written. Unix milliseconds.
+    written_at: i64,
 }
 
 struct Outdated(bool);
 
 impl TokenActor {
     /// `kept`: what was known in an earlier life; each is asked of the database again when it is next shown.
-    pub fn new(database: Database, runtime: Handle, kept: Vec<TokenRow>) -> TokenActor {
+    pub fn new(database: Database, runtime: Handle, kept: Vec<TokenRow>) -> (TokenActor, SeenTokens) {
         let now = Instant::now();
-        let mut known = LruCache::new(REMEMBERED);
+        let known = SeenTokens::default();
         for row in kept {
             let (hash, token) = (row.key_hash, Arc::new(Token::new(row)));
-            let kept = Known {
-                token,
-                read_at: now,
-                ask_again_at: now,
-            };
-            known.put(hash, kept);
+            known.put(hash, Seen::new(token, now, Duration::ZERO, 0));
         }
-        TokenActor {
+        let actor = TokenActor {
             database,
             runtime,
-            known,
+            known: known.clone(),
             unknown: FxHashMap::default(),
             lookups: Lookups::new(BOUNDS),
             running: FxHashMap::default(),
             refreshing: FxHashSet::default(),
             last_used: FxHashMap::default(),
-        }
+            written_at: unix_ms(SystemTime::now()),
+        };
+        (actor, known)
     }
 
     /// What is known without the database.
@@ -219,17 +211,17 @@ impl TokenActor {
         now: Instant,
         ctx: &mut Context<Self>,
     ) -> Option<Result<Arc<Token>, NoToken>> {
-        if let Some(known) = self.known.get(&hash) {
-            let token = Arc::clone(&known.token);
+        if let Some(known) = self.known.get(hash) {
+            let clock = SystemTime::now();
             // No refusal is remembered for long: it may have been enabled, or given more time, elsewhere.
-            if !token.is_valid(SystemTime::now()) && now >= known.read_at + UNKNOWN_FOR {
+            if !known.token.is_valid(clock) && now >= known.read_at + UNKNOWN_FOR {
                 return None;
             }
             if now >= known.ask_again_at && self.refreshing.insert(hash) {
                 self.ask(hash, None, ctx);
             }
-            self.last_used.insert(token.id, unix_ms(SystemTime::now()));
-            return Some(Ok(token));
+            known.used(unix_ms(clock));
+            return Some(Ok(Arc::clone(&known.token)));
         }
         match self.unknown.get(&hash) {
             Some(until) if now < *until => Some(Err(NoToken::Unknown)),
@@ -290,11 +282,11 @@ impl TokenActor {
         if keep {
             self.remember(hash, &found, now);
         }
-        if let Ok(token) = &found {
+        if let (Ok(token), false) = (&found, keep) {
             self.last_used.insert(token.id, unix_ms(SystemTime::now()));
         }
         // While the database is away, what was known holds (R12).
-        let found = match (found, self.known.peek(&hash)) {
+        let found = match (found, self.known.get(hash)) {
             (Err(NoToken::Unavailable), Some(known)) => Ok(Arc::clone(&known.token)),
             (found, _) => found,
         };
@@ -307,36 +299,50 @@ impl TokenActor {
     fn remember(&mut self, hash: KeyHash, found: &Result<Arc<Token>, NoToken>, now: Instant) {
         match found {
             Ok(token) => {
-                let token = Arc::clone(token);
-                self.known.put(
-                    hash,
-                    Known {
-                        token,
-                        read_at: now,
-                        ask_again_at: now + ASK_AGAIN_AFTER,
-                    },
-                );
+                let used_at = unix_ms(SystemTime::now());
+                let seen = Seen::new(Arc::clone(token), now, ASK_AGAIN_AFTER, used_at);
+                for gone in self.known.put(hash, seen) {
+                    self.note_use(&gone);
+                }
             }
             Err(NoToken::Unknown) => {
-                self.known.pop(&hash);
+                self.forget(hash);
                 if self.unknown.len() >= REMEMBERED_UNKNOWN {
                     self.unknown.clear();
                 }
                 self.unknown.insert(hash, now + UNKNOWN_FOR);
             }
             Err(NoToken::Unavailable | NoToken::Overloaded) => {
-                if let Some(known) = self.known.peek_mut(&hash) {
-                    known.ask_again_at = now + ASK_AGAIN_AFTER_FAILURE;
-                }
+                self.known.ask_again(hash, |_| now + ASK_AGAIN_AFTER_FAILURE);
             }
         }
     }
 
+    fn forget(&mut self, hash: KeyHash) {
+        if let Some(gone) = self.known.remove(hash) {
+            self.note_use(&gone);
+        }
+    }
+
+    /// It is not remembered any more, but its last use is to be written.
+    fn note_use(&mut self, gone: &Seen) {
+        if gone.used_at() >= self.written_at {
+            self.last_used.insert(gone.token.id, gone.used_at());
+        }
+    }
+
     fn write_last_used(&mut self) {
-        if self.last_used.is_empty() {
+        let since = std::mem::replace(&mut self.written_at, unix_ms(SystemTime::now()));
+        let mut used = std::mem::take(&mut self.last_used);
+        for seen in self.known.all() {
+            if seen.used_at() >= since {
+                used.insert(seen.token.id, seen.used_at());
+            }
+        }
+        if used.is_empty() {
             return;
         }
-        let used: Vec<(TokenId, i64)> = std::mem::take(&mut self.last_used).into_iter().collect();
+        let used: Vec<(TokenId, i64)> = used.into_iter().collect();
         let database = self.database.clone();
         self.runtime.spawn(async move {
             for some in used.chunks(TOUCHED_AT_ONCE) {
@@ -404,8 +410,8 @@ impl Handler<KnownTokens> for TokenActor {
     type Result = MessageResult<KnownTokens>;
 
     fn handle(&mut self, _: KnownTokens, _: &mut Self::Context) -> Self::Result {
-        let rows = self.known.iter().filter_map(|(_, known)| known.token.row.clone());
-        MessageResult(rows.collect())
+        let known = self.known.all();
+        MessageResult(known.iter().filter_map(|known| known.token.row.clone()).collect())
     }
 }
 
@@ -413,7 +419,7 @@ impl Handler<Forget> for TokenActor {
     type Result = ();
 
     fn handle(&mut self, Forget { hash }: Forget, _: &mut Self::Context) {
-        self.known.pop(&hash);
+        self.forget(hash);
         self.unknown.remove(&hash);
         if let Some(outdated) = self.running.get_mut(&hash) {
             *outdated = Outdated(true);
@@ -425,19 +431,12 @@ impl Handler<ForgetId> for TokenActor {
     type Result = ();
 
     fn handle(&mut self, ForgetId { id }: ForgetId, _: &mut Self::Context) {
-        match id {
-            // They go on working while each is asked anew, as after a minute (R12): a crowd at the database's door would
-            // shut good ones out.
-            None => self
-                .known
-                .iter_mut()
-                .for_each(|(_, known)| known.ask_again_at = known.read_at),
-            Some(id) => {
-                let its = |(hash, known): (&KeyHash, &Known)| (known.token.id == id).then_some(*hash);
-                let hashes: Vec<_> = self.known.iter().filter_map(its).collect();
-                for hash in hashes {
-                    self.known.pop(&hash);
-                }
+        for hash in self.known.hashes_of(id) {
+            match id {
+                // They go on working while each is asked anew, as after a minute (R12): a crowd at the database's door
+                // would shut good ones out.
+                None => self.known.ask_again(hash, |seen| seen.read_at),
+                Some(_) => self.forget(hash),
             }
         }
         // It may be one that was unknown until now.
@@ -449,7 +448,7 @@ impl Handler<ForgetId> for TokenActor {
     }
 }
 
-fn unix_ms(at: SystemTime) -> i64 {
+pub(super) fn unix_ms(at: SystemTime) -> i64 {
     at.duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_millis() as i64)
 }
