@@ -15,17 +15,20 @@ use tokio::sync::{oneshot, watch};
 
 use super::caught::caught;
 use super::counters;
+use super::good_news::{GoodNews, TAKEN_IN_EVERY};
 use super::keeper::Beginning;
 use super::lease::Lease;
 use super::messages::{
     Answer, BuildEnded, BuildFailed, Choice, Choose, Close, FirstEvent, Inspect, Inspection, LastError, Pick,
     Rebuild, Remember, Report, Unanswered, Wait,
 };
+use crate::routing::health::LeaseId;
 use crate::routing::ids::{Generation, Moment};
+use crate::routing::outcome::Outcome;
 use crate::routing::pick::Question;
 use crate::routing::rebuilds::{BuildNumber, Rebuilds, Scope, Step, Urgency};
 use crate::routing::refusal::{Refusal, WaitsFor};
-use crate::routing::router::{Built, Chosen, Found, Router};
+use crate::routing::router::{Built, Chosen, Found, Grant, Router};
 use crate::routing::snapshot::{Counts, Snapshot};
 use crate::routing::waiters::{Attempted, Event, Waiters};
 use crate::store::connect::Database;
@@ -54,6 +57,9 @@ pub struct CacheActor {
     router: Router,
     rebuilds: Rebuilds<BuildAnswer>,
     waiters: Waiters<oneshot::Sender<Choice>>,
+    good_news: GoodNews,
+    /// Good news will be taken in, though nothing else happens.
+    takes_news_in: bool,
     /// When somebody's wait is looked at next without anything having happened.
     looks_at: Option<Instant>,
     /// The running build's task, to be cancelled at its deadline.
@@ -90,6 +96,8 @@ impl CacheActor {
             router,
             rebuilds: Rebuilds::default(),
             waiters: Waiters::default(),
+            good_news: GoodNews::default(),
+            takes_news_in: false,
             looks_at: None,
             building: None,
             published,
@@ -175,6 +183,7 @@ impl CacheActor {
             Ok(built) => caught(|| self.install(*built, counts, took)).map_err(|_| BuildFailed::panicked()),
             Err(failed) => Err(failed),
         };
+        self.take_news_in(ctx);
         match &answer {
             Ok(_) => drop(caught(|| self.serve(Event::Anything, ctx))),
             Err(failed) => self.note_failure(failed, scope, took),
@@ -220,8 +229,45 @@ impl CacheActor {
         });
     }
 
-    fn lease(&self, grant: crate::routing::router::Grant, ctx: &mut Context<Self>) -> Lease {
-        Lease::new(grant, ctx.address())
+    fn lease(&mut self, grant: Grant, ctx: &mut Context<Self>) -> Lease {
+        self.take_news_in_later(ctx);
+        Lease::new(grant, ctx.address(), &self.good_news)
+    }
+
+    /// What leases have left for this actor to know comes before whatever it does next.
+    fn take_news_in(&mut self, ctx: &mut Context<Self>) {
+        let now = Instant::now();
+        for lease in self.good_news.take() {
+            self.learn(lease, &Outcome::Ok, now, ctx);
+        }
+    }
+
+    fn take_news_in_later(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.takes_news_in, true) {
+            return;
+        }
+        ctx.run_later(TAKEN_IN_EVERY, |actor, ctx| {
+            actor.takes_news_in = false;
+            actor.take_news_in(ctx);
+            if actor.router.leases() > 0 {
+                actor.take_news_in_later(ctx);
+            }
+        });
+    }
+
+    fn learn(&mut self, lease: LeaseId, outcome: &Outcome, now: Instant, ctx: &mut Context<Self>) {
+        let learnt = caught(|| self.router.report(lease, outcome, now, &mut self.rng));
+        if let Ok(Some(learnt)) = &learnt
+            && let Some(until) = learnt.cooled_until
+        {
+            let cooling_ms = until.saturating_duration_since(now).as_millis() as u64;
+            warn!(channel:% = learnt.channel, outcome = outcome.word(), cooling_ms = cooling_ms; "channel cools");
+        }
+        let event = match learnt {
+            Ok(Some(learnt)) if learnt.recovered || learnt.probe_ended => Event::Probed,
+            _ => Event::Place,
+        };
+        let _ = caught(|| self.serve(event, ctx));
     }
 
     fn choice(
@@ -336,6 +382,7 @@ impl Handler<Pick> for CacheActor {
     type Result = Result<Answer, Unanswered>;
 
     fn handle(&mut self, Pick(question): Pick, ctx: &mut Self::Context) -> Self::Result {
+        self.take_news_in(ctx);
         let picked = caught(|| self.router.pick(&question, Instant::now(), &mut self.rng));
         match picked {
             Ok(Ok(grant)) => Ok(Answer::Lease(self.lease(grant, ctx))),
@@ -351,6 +398,7 @@ impl Handler<Choose> for CacheActor {
     fn handle(&mut self, choose: Choose, ctx: &mut Self::Context) -> Self::Result {
         let overloaded = |_| Choice::Refused(Refusal::Overloaded { retry_after: None });
         let Choose { question, found } = choose;
+        self.take_news_in(ctx);
         let choice = caught(|| self.choice(&question, found.as_deref(), ctx).0);
         MessageResult(choice.unwrap_or_else(overloaded))
     }
@@ -360,6 +408,7 @@ impl Handler<Wait> for CacheActor {
     type Result = ();
 
     fn handle(&mut self, wait: Wait, ctx: &mut Self::Context) {
+        self.take_news_in(ctx);
         // An asker whose end is dropped by a panic is told that we are overloaded.
         let _ = caught(|| self.wait(wait, ctx));
     }
@@ -403,18 +452,8 @@ impl Handler<Report> for CacheActor {
     type Result = ();
 
     fn handle(&mut self, Report { lease, outcome }: Report, ctx: &mut Self::Context) {
-        let learnt = caught(|| self.router.report(lease, &outcome, Instant::now(), &mut self.rng));
-        if let Ok(Some(learnt)) = &learnt
-            && let Some(until) = learnt.cooled_until
-        {
-            let cooling_ms = until.saturating_duration_since(Instant::now()).as_millis() as u64;
-            warn!(channel:% = learnt.channel, outcome = outcome.word(), cooling_ms = cooling_ms; "channel cools");
-        }
-        let event = match learnt {
-            Ok(Some(learnt)) if learnt.recovered || learnt.probe_ended => Event::Probed,
-            _ => Event::Place,
-        };
-        let _ = caught(|| self.serve(event, ctx));
+        self.take_news_in(ctx);
+        self.learn(lease, &outcome, Instant::now(), ctx);
     }
 }
 
@@ -422,6 +461,7 @@ impl Handler<FirstEvent> for CacheActor {
     type Result = ();
 
     fn handle(&mut self, FirstEvent { lease }: FirstEvent, ctx: &mut Self::Context) {
+        self.take_news_in(ctx);
         let _ = caught(|| {
             let learnt = self.router.first_event(lease, Instant::now());
             if learnt.is_some_and(|learnt| learnt.recovered || learnt.probe_ended) {
@@ -434,7 +474,8 @@ impl Handler<FirstEvent> for CacheActor {
 impl Handler<Inspect> for CacheActor {
     type Result = MessageResult<Inspect>;
 
-    fn handle(&mut self, _: Inspect, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: Inspect, ctx: &mut Self::Context) -> Self::Result {
+        self.take_news_in(ctx);
         let built = self.built.as_ref();
         MessageResult(Box::new(Inspection {
             generation: self.router.snapshot().generation(),

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use actix::{Addr, Recipient};
+use actix::Addr;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::cache::CacheActor;
+use super::good_news::GoodNews;
 use super::messages::{FirstEvent, Report};
 use super::upkeep::Refusals;
-use crate::routing::health::LeaseId;
 use crate::routing::ids::{Generation, GroupName};
 use crate::routing::outcome::Outcome;
 use crate::routing::pick::Picked;
@@ -28,20 +28,22 @@ pub struct Lease {
 
 enum Owner {
     Actor {
-        reports: Recipient<Report>,
-        first_events: Recipient<FirstEvent>,
-        refusals: Refusals,
+        actor: Addr<CacheActor>,
+        /// Where an end in good order can be left: nothing that it touches is anything but well.
+        good_news: Option<GoodNews>,
+        refusals: Option<Refusals>,
     },
     /// Whoever asks a channel by itself: its word goes to no health.
     Asker(oneshot::Sender<Outcome>),
 }
 
 impl Lease {
-    pub(super) fn new(grant: Grant, actor: Addr<CacheActor>) -> Lease {
+    pub(super) fn new(grant: Grant, actor: Addr<CacheActor>, good_news: &GoodNews) -> Lease {
+        let good_news = grant.is_quiet().then(|| good_news.clone());
         let owner = Owner::Actor {
-            reports: actor.clone().recipient(),
-            first_events: actor.recipient(),
-            refusals: Refusals::default(),
+            actor,
+            good_news,
+            refusals: None,
         };
         Lease {
             grant,
@@ -55,16 +57,11 @@ impl Lease {
     pub fn detached(channel: Channel) -> (Lease, oneshot::Receiver<Outcome>) {
         let (asker, outcome) = oneshot::channel();
         let key = channel.keys.first().cloned();
-        let grant = Grant {
-            lease: LeaseId(0),
-            picked: Picked {
-                channel: Arc::new(channel),
-                key,
-                group: GroupName::new(""),
-            },
-            probe: false,
-            generation: Generation::default(),
-        };
+        let grant = Grant::detached(Picked {
+            channel: Arc::new(channel),
+            key,
+            group: GroupName::new(""),
+        });
         let lease = Lease {
             grant,
             owner: Some(Owner::Asker(asker)),
@@ -77,7 +74,7 @@ impl Lease {
         let mut lease = self;
         lease._permit = Some(permit);
         if let Some(Owner::Actor { refusals, .. }) = &mut lease.owner {
-            refusals.clone_from(told);
+            *refusals = Some(told.clone());
         }
         lease
     }
@@ -106,10 +103,16 @@ impl Lease {
         self.grant.generation
     }
 
-    /// The answer's first real event has come: what this lease probed is well again.
+    /// The answer's first real event has come: what this lease probed is well again. Where all was well there is nothing
+    /// to tell.
     pub fn first_event(&self) {
-        if let Some(Owner::Actor { first_events, .. }) = &self.owner {
-            first_events.do_send(FirstEvent {
+        if let Some(Owner::Actor {
+            actor,
+            good_news: None,
+            ..
+        }) = &self.owner
+        {
+            actor.do_send(FirstEvent {
                 lease: self.grant.lease,
             });
         }
@@ -123,15 +126,18 @@ impl Lease {
     fn send(&mut self, outcome: Outcome) {
         match self.owner.take() {
             Some(Owner::Actor {
-                reports, refusals, ..
+                actor,
+                good_news,
+                refusals,
             }) => {
-                if let Outcome::Refused { reason } = &outcome {
+                let lease = self.grant.lease;
+                if let (Outcome::Refused { reason }, Some(refusals)) = (&outcome, refusals) {
                     refusals.tell(self.channel(), self.key(), reason);
                 }
-                reports.do_send(Report {
-                    lease: self.grant.lease,
-                    outcome,
-                });
+                match (&outcome, good_news) {
+                    (Outcome::Ok, Some(good_news)) => good_news.leave(lease),
+                    _ => actor.do_send(Report { lease, outcome }),
+                }
             }
             // An asker that has gone wants to know nothing.
             Some(Owner::Asker(asker)) => drop(asker.send(outcome)),

@@ -42,7 +42,27 @@ pub struct Grant {
     pub picked: Picked,
     /// It finds out whether something that cooled works again: when it fails, its request goes elsewhere.
     pub probe: bool,
+    /// Everything of its channel was well, and no other attempt can be waiting for its place.
+    is_quiet: bool,
     pub generation: Generation,
+}
+
+impl Grant {
+    /// An end in good order is no news to anybody: it may be told late, and its first event not at all.
+    pub fn is_quiet(&self) -> bool {
+        self.is_quiet
+    }
+
+    /// One that is told of nobody.
+    pub fn detached(picked: Picked) -> Grant {
+        Grant {
+            lease: LeaseId(0),
+            picked,
+            probe: false,
+            is_quiet: false,
+            generation: Generation::default(),
+        }
+    }
 }
 
 /// The route that a lookup found, and when it began.
@@ -361,6 +381,8 @@ impl Router {
         self.last_lease += 1;
         let lease = LeaseId(self.last_lease);
         let key = picked.key.as_ref().map(|key| key.id);
+        let is_quiet = self.health.is_all_well(picked.channel.id)
+            && picked.channel.spec.settings.max_in_flight.is_none();
         let Granted { probe } = self
             .health
             .granted(lease, picked.channel.id, key, &question.model, now);
@@ -368,6 +390,7 @@ impl Router {
             lease,
             picked,
             probe,
+            is_quiet,
             generation: self.snapshot.generation(),
         }
     }
