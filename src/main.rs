@@ -6,7 +6,12 @@ use pointsman::config::{Command, Config};
 use pointsman::{check, demo, practice, serve};
 
 fn main() -> ExitCode {
-    let config = Config::read();
+    let ended = run(Config::read());
+    serve::log_lines::flush();
+    ended
+}
+
+fn run(config: Config) -> ExitCode {
     match config.command {
         None | Some(Command::Serve) => serve::run(config.settings),
         Some(Command::Demo) => demo::run(config.settings),

@@ -2,13 +2,24 @@
 //!
 //! Whatever stands in a message or a value, it stays one line: control characters are escaped, and a value
 //! with a space or a quote in it is quoted.
+//!
+//! A line that nobody has to act on is written with those of the next tenth of a second: one write for many requests.
 
+use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write as _};
-use std::io::Write as _;
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use env_logger::Env;
+use env_logger::Target;
 use log::Record;
 use log::kv::{self, Key, Value, VisitSource};
+
+/// How long a line may wait for others.
+const WRITTEN_WITHIN: Duration = Duration::from_millis(100);
+/// What has gathered is written when it is so much, in bytes.
+const WRITTEN_FROM: usize = 32 * 1024;
 
 /// Logs to stderr by `RUST_LOG`, else by `default`, without what the server says of its own starting. A second
 /// call changes nothing.
@@ -16,10 +27,92 @@ pub fn start(default: &str) {
     let default = format!("{default},actix_server=warn");
     let mut builder = env_logger::Builder::from_env(Env::new().filter_or("RUST_LOG", default));
     builder.format(|out, record| {
+        IS_URGENT.set(record.level() <= log::Level::Warn);
         let time = out.timestamp_millis();
         writeln!(out, "{time} {}", Line(record))
     });
+    builder.target(Target::Pipe(Box::new(Lines::started())));
     let _ = builder.try_init();
+}
+
+thread_local! {
+    /// The line that this thread writes now must not wait: somebody should act, or the process may end.
+    static IS_URGENT: Cell<bool> = const { Cell::new(true) };
+    /// The value that is being written.
+    static VALUE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Writes what has gathered; for the process's last words.
+pub fn flush() {
+    if let Some(gathered) = LINES.get() {
+        gathered.write(&mut gathered.lines());
+    }
+}
+
+static LINES: OnceLock<Arc<Gathered>> = OnceLock::new();
+
+/// Lines on their way to stderr.
+struct Lines(Arc<Gathered>);
+
+#[derive(Default)]
+struct Gathered {
+    lines: Mutex<Vec<u8>>,
+    /// There are some again.
+    some: Condvar,
+}
+
+impl Lines {
+    /// With the thread that writes what waits.
+    fn started() -> Lines {
+        let gathered = LINES.get_or_init(|| {
+            let gathered = Arc::<Gathered>::default();
+            let to_write = Arc::clone(&gathered);
+            let writer = std::thread::Builder::new().name("log".to_owned());
+            // Without the thread a line waits for the next that is urgent, or for more lines.
+            let _ = writer.spawn(move || to_write.write_what_waits());
+            gathered
+        });
+        Lines(Arc::clone(gathered))
+    }
+}
+
+impl Gathered {
+    fn lines(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_what_waits(&self) {
+        loop {
+            let some = self.some.wait_while(self.lines(), |lines| lines.is_empty());
+            drop(some);
+            std::thread::sleep(WRITTEN_WITHIN);
+            self.write(&mut self.lines());
+        }
+    }
+
+    /// A stderr that is closed or full takes no line: requests go on all the same.
+    fn write(&self, lines: &mut Vec<u8>) {
+        let _ = io::stderr().write_all(lines);
+        lines.clear();
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut lines = self.0.lines();
+        if lines.is_empty() {
+            self.0.some.notify_one();
+        }
+        lines.extend_from_slice(line);
+        if IS_URGENT.get() || lines.len() >= WRITTEN_FROM {
+            self.0.write(&mut lines);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 struct Line<'a>(&'a Record<'a>);
@@ -46,21 +139,30 @@ struct Pairs<'a, 'f>(&'a mut fmt::Formatter<'f>);
 impl<'kvs> VisitSource<'kvs> for Pairs<'_, '_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
         write!(self.0, " {key}=")?;
-        let value = value.to_string();
-        let bare =
-            !value.is_empty() && !value.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '='));
-        if bare {
-            escaped(self.0, &value, false)?;
-        } else {
-            self.0.write_char('"')?;
-            escaped(self.0, &value, true)?;
-            self.0.write_char('"')?;
-        }
-        Ok(())
+        VALUE.with_borrow_mut(|text| {
+            text.clear();
+            write!(text, "{value}")?;
+            let bare =
+                !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '='));
+            if bare {
+                escaped(self.0, text, false)?;
+            } else {
+                self.0.write_char('"')?;
+                escaped(self.0, text, true)?;
+                self.0.write_char('"')?;
+            }
+            Ok(())
+        })
     }
 }
 
 fn escaped(f: &mut fmt::Formatter<'_>, text: &str, in_quotes: bool) -> fmt::Result {
+    if text
+        .bytes()
+        .all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\')
+    {
+        return f.write_str(text);
+    }
     for c in text.chars() {
         match c {
             '"' | '\\' if in_quotes => write!(f, "\\{c}")?,
