@@ -18,6 +18,7 @@ mod multipart;
 mod openai;
 mod place;
 mod refusals;
+mod repeat;
 mod reply;
 mod responses;
 mod sending;
@@ -47,6 +48,11 @@ pub struct PracticeArgs {
     /// Where it listens (HTTP/1.1 and h2c).
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3900")]
     pub listen: SocketAddr,
+
+    /// For benches: learn each answer once and repeat its bytes from then on, on one thread. Method, path, model and
+    /// `stream` tell requests apart, `gap_ms` holds for each answer, and there is no log
+    #[arg(long)]
+    pub repeat: bool,
 }
 
 /// Runs the practice upstream until SIGTERM or SIGINT. What it received is at `GET /practice/log`.
@@ -56,14 +62,23 @@ pub struct PracticeArgs {
 pub async fn run(args: PracticeArgs) -> io::Result<()> {
     let listener = TcpListener::bind(args.listen)?;
     let address = listener.local_addr()?;
+    if args.repeat {
+        let full = Practice::start(SocketAddr::from(([127, 0, 0, 1], 0)), 1)?;
+        announce(address);
+        return repeat::serve(listener, full.addr()).await;
+    }
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let server = server(listener, workers, Arc::new(Stage::default()), Signals::Obeyed)?;
+    announce(address);
+    server.await
+}
+
+fn announce(address: SocketAddr) {
     // A reader of our output that has gone is no reason to stop.
     let _ = writeln!(
         io::stdout(),
         "practice upstream on http://{address} (faults: pointsman practice --help)"
     );
-    server.await
 }
 
 /// A practice upstream that runs on a thread of its own, until stopped or dropped.
