@@ -166,3 +166,47 @@ impl Moments {
         Moment(self.0.fetch_add(1, Ordering::SeqCst) + 1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_those_of_the_database_and_the_answers() {
+        assert_eq!(
+            Protocol::ALL.map(Protocol::word),
+            ["openai", "anthropic", "gemini"]
+        );
+        assert_eq!(ChannelId(7).to_string(), "7");
+        assert_eq!(KeyId(8).to_string(), "8");
+        assert_eq!(Generation(9).to_string(), "9");
+    }
+
+    #[test]
+    fn protocols_are_a_set() {
+        use Protocol::{Anthropic, Gemini, OpenAi};
+        for some in [
+            &[][..],
+            &[OpenAi],
+            &[Anthropic, Gemini],
+            &[OpenAi, Anthropic, Gemini],
+        ] {
+            let twice: Protocols = some.iter().chain(some).copied().collect();
+            assert_eq!(twice.iter().collect::<Vec<_>>(), some);
+            for protocol in Protocol::ALL {
+                assert_eq!(twice.contains(protocol), some.contains(&protocol));
+            }
+        }
+    }
+
+    #[test]
+    fn each_moment_is_greater_than_those_before() {
+        let moments = Moments::default();
+        let drawn = [moments.draw(), moments.clone().draw(), moments.draw()];
+        assert_eq!(drawn, [Moment(1), Moment(2), Moment(3)]);
+        assert!(
+            drawn[0] > Moment::default(),
+            "what was never read is older than every read"
+        );
+    }
+}

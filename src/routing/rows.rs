@@ -277,3 +277,44 @@ impl fmt::Debug for Secret {
         f.write_str("Secret(…)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_one_of_three_words() {
+        for (status, word) in [
+            (Status::Enabled, "enabled"),
+            (Status::Disabled, "disabled"),
+            (Status::AutoDisabled, "auto_disabled"),
+        ] {
+            assert_eq!((status.word(), Status::parse(word)), (word, Some(status)));
+        }
+        for word in ["", "Enabled", "enabled ", "autodisabled"] {
+            assert_eq!(Status::parse(word), None, "{word:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_shown_only_by_name() {
+        let secret = Secret::new("sk-1");
+        assert_eq!(
+            (secret.reveal(), format!("{secret:?}")),
+            ("sk-1", "Secret(…)".to_owned())
+        );
+    }
+
+    #[test]
+    fn timeouts_are_empty_where_none_is_set() {
+        assert!(Timeouts::default().is_empty());
+        let total = Some(1.0);
+        assert!(
+            !Timeouts {
+                total,
+                ..Timeouts::default()
+            }
+            .is_empty()
+        );
+    }
+}

@@ -85,7 +85,78 @@ fn mix(a: u64, b: u64) -> u64 {
     z
 }
 
-/// A number in (0, 1) from the upper 53 bits of a hash.
+/// A number in (0, 1) from the upper 52 bits of a hash: with one more, the half would round the greatest up to 1.
 fn unit(hash: u64) -> f64 {
-    ((hash >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+    ((hash >> 12) as f64 + 0.5) / (1u64 << 52) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::stage::{snapshot, tiers};
+
+    /// Which channel each of many conversations gets, and which of keys of the same numbers, in all pairs.
+    fn pairs(picture: &str) -> Vec<(i64, i64, usize)> {
+        let snapshot = snapshot(&tiers(picture), 1);
+        let route = snapshot.route("g", "m").expect("a route");
+        let tier = route.tiers().next().expect("a tier");
+        let mut counts = std::collections::BTreeMap::new();
+        for conversation in 0..4_000 {
+            let id = |index: usize| ChannelId(index as i64 + 1);
+            let index = rendezvous(tier, mix(conversation, 0), id, |_| true).expect("a channel");
+            let keys = (1..=2).map(KeyId);
+            let key = rendezvous_key(mix(conversation, 0), keys).expect("a key");
+            *counts.entry((id(index).0, key.0)).or_insert(0) += 1;
+        }
+        counts
+            .into_iter()
+            .map(|((channel, key), count)| (channel, key, count))
+            .collect()
+    }
+
+    #[test]
+    fn r2_keys_are_chosen_whatever_the_channel_is() {
+        let pairs = pairs("10: 1*1 2*1");
+        assert_eq!(pairs.len(), 4, "{pairs:?}");
+        for (.., count) in &pairs {
+            assert!((900..1_100).contains(count), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn r2_a_conversation_goes_to_a_standby_only_where_nothing_else_is_left() {
+        let snapshot = snapshot(&tiers("10: 1*0 2*1"), 1);
+        let tier = snapshot
+            .route("g", "m")
+            .and_then(|route| route.tiers().next())
+            .expect("a tier");
+        let standby = (0..2).find(|index| tier.weight(*index) == 0).expect("a standby");
+        let id = |index: usize| ChannelId(index as i64 + 1);
+        for conversation in 0..100 {
+            let with = |usable: &dyn Fn(usize) -> bool| rendezvous(tier, conversation, id, usable);
+            assert_eq!(with(&|_| true), Some(1 - standby));
+            assert_eq!(with(&|index| index == standby), Some(standby));
+            assert_eq!(with(&|_| false), None);
+        }
+    }
+
+    /// A conversation that changes its channel with a new version loses its prompt cache, so these stay as they are.
+    #[test]
+    fn the_hash_is_the_same_in_every_version() {
+        for (a, b, want) in [
+            (0, 0, 0xa706_dd2f_4d19_7e6f),
+            (1, 2, 0xc689_bb32_1ddc_0f61),
+            (0xDEAD_BEEF_1234_5678, 7, 0xe0de_3ba9_d02f_6f8b),
+            (u64::MAX, u64::MAX, 0x7f46_a57c_92db_ee5f),
+        ] {
+            assert_eq!(mix(a, b), want, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn a_unit_lies_between_its_ends() {
+        assert!(unit(0) > 0.0 && unit(0) < 1e-15);
+        assert!(unit(u64::MAX) < 1.0 && unit(u64::MAX) > 1.0 - 1e-15);
+        assert!((unit(1 << 63) - 0.5).abs() < 1e-15);
+    }
 }

@@ -292,8 +292,16 @@ fn cap(outcome: &Outcome) -> Duration {
     }
 }
 
+/// `PROPTEST_CASES` asks for fewer, or more.
+fn cases() -> ProptestConfig {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default(),
+        None => ProptestConfig::with_cases(2_000),
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(cases())]
 
     #[test]
     fn health_keeps_its_promises(seed: u64, steps in steps()) {
