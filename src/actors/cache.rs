@@ -20,7 +20,7 @@ use super::keeper::Beginning;
 use super::lease::Lease;
 use super::messages::{
     Answer, BuildEnded, BuildFailed, Choice, Choose, Close, FirstEvent, Inspect, Inspection, LastError, Pick,
-    Rebuild, Remember, Report, Unanswered, Wait,
+    Rebuild, Remember, Report, Several, Unanswered, Wait,
 };
 use crate::routing::health::LeaseId;
 use crate::routing::ids::{Generation, Moment};
@@ -229,6 +229,15 @@ impl CacheActor {
         });
     }
 
+    fn pick(&mut self, question: &Question, ctx: &mut Context<Self>) -> Result<Answer, Unanswered> {
+        let picked = caught(|| self.router.pick(question, Instant::now(), &mut self.rng));
+        match picked {
+            Ok(Ok(grant)) => Ok(Answer::Lease(self.lease(grant, ctx))),
+            Ok(Err(shortage)) => Err(Unanswered::Miss(shortage)),
+            Err(_) => Err(Unanswered::Overloaded),
+        }
+    }
+
     fn lease(&mut self, grant: Grant, ctx: &mut Context<Self>) -> Lease {
         self.take_news_in_later(ctx);
         Lease::new(grant, ctx.address(), &self.good_news)
@@ -383,12 +392,17 @@ impl Handler<Pick> for CacheActor {
 
     fn handle(&mut self, Pick(question): Pick, ctx: &mut Self::Context) -> Self::Result {
         self.take_news_in(ctx);
-        let picked = caught(|| self.router.pick(&question, Instant::now(), &mut self.rng));
-        match picked {
-            Ok(Ok(grant)) => Ok(Answer::Lease(self.lease(grant, ctx))),
-            Ok(Err(shortage)) => Err(Unanswered::Miss(shortage)),
-            Err(_) => Err(Unanswered::Overloaded),
-        }
+        self.pick(&question, ctx)
+    }
+}
+
+impl Handler<Several> for CacheActor {
+    type Result = MessageResult<Several>;
+
+    fn handle(&mut self, Several(picks): Several, ctx: &mut Self::Context) -> Self::Result {
+        self.take_news_in(ctx);
+        let picked = picks.iter().map(|Pick(question)| self.pick(question, ctx));
+        MessageResult(picked.collect())
     }
 }
 

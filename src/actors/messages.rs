@@ -25,6 +25,12 @@ use crate::routing::snapshot::{Counts, Quarantined};
 #[rtype(result = "Result<Answer, Unanswered>")]
 pub struct Pick(pub Arc<Question>);
 
+/// Sent by: [`Routing::pick`](super::Routing::pick), for all that ask on one thread at the same time. Answered: as each
+/// [`Pick`] would be, in their order.
+#[derive(Debug, Message)]
+#[rtype(result = "Vec<Result<Answer, Unanswered>>")]
+pub struct Several(pub Vec<Pick>);
+
 /// What a [`Pick`] gets.
 #[derive(Debug)]
 pub enum Answer {

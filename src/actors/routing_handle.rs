@@ -19,6 +19,7 @@ use super::messages::{
 };
 use super::query::QueryActor;
 use super::seen_tokens::SeenTokens;
+use super::together;
 use super::tokens::{Authenticate, Forget, ForgetId, KnownTokens, NoToken, Token, TokenActor};
 use super::upkeep::Refusals;
 use crate::routing::ids::{ChannelId, Generation, GroupName, KeyId};
@@ -147,7 +148,7 @@ impl Routing {
         let overloaded = |_: TryAcquireError| Refusal::Overloaded { retry_after: None };
         let asking = self.picks.try_acquire().map_err(overloaded)?;
         let permit = Arc::clone(&self.leases).try_acquire_owned().map_err(overloaded)?;
-        match self.cache.send(pick.clone()).await {
+        match together::pick(&self.cache, pick.clone()).await {
             Ok(Ok(Answer::Lease(lease))) => return Ok((lease.with(permit, &self.refusals), "snapshot")),
             Ok(Err(Unanswered::Miss(_))) => counters::MISSES.inc(),
             Ok(Ok(Answer::Route(_)) | Err(_)) | Err(_) => {
