@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use pointsman::routing::closings::Closed;
+use pointsman::routing::health::HealthView;
 use pointsman::routing::refusal::Refusal;
 use pointsman::routing::router::Grant;
 
@@ -20,6 +21,8 @@ pub struct Case<'a> {
     pub request: &'a Request,
     pub tick: Tick,
     pub now: Instant,
+    /// What is not well on the node, after the answer.
+    pub views: Vec<HealthView>,
 }
 
 impl Case<'_> {
@@ -48,7 +51,8 @@ impl Case<'_> {
         self.is_not_tried(channel, key)?;
         self.has_room(channel, version)?;
         self.is_not_barred(&note)?;
-        self.is_first_in_order(channel, (group, model), version)?;
+        self.passes_over_what_cools(&note)?;
+        self.is_first_in_order(&note, (group, model))?;
         Ok(note)
     }
 
@@ -114,7 +118,7 @@ impl Case<'_> {
     }
 
     /// Since that version some row of the channel could not be read, so that a last good one may stand for it.
-    fn rotted(&self, channel: i64, since: Version) -> bool {
+    pub fn rotted(&self, channel: i64, since: Version) -> bool {
         let has_rot = |at: Version| {
             self.database
                 .at(at)
@@ -222,41 +226,6 @@ impl Case<'_> {
                 "R13",
                 format!("channel {channel} is probed since step {granted} and picked at {at}"),
             );
-        }
-        Ok(())
-    }
-
-    /// R2: nothing that the snapshot shows goes before it, by group, priority, or as its standby.
-    fn is_first_in_order(&self, granted: i64, (group, model): Ability, version: Version) -> Verdict {
-        let place_of = |group: usize| self.request.asked.groups.iter().position(|asked| *asked == group);
-        let order = |id: i64, group: usize, version: Version| {
-            let rows = self.database.at(version).channel(id)?;
-            let ability = rows.abilities.get(&(group, model))?;
-            let priority = ability.priority.unwrap_or(rows.spec.priority);
-            let weight = ability.weight.unwrap_or(rows.spec.weight);
-            Some((place_of(group)?, std::cmp::Reverse(priority), weight == 0))
-        };
-        if self.request.hints.state.is_some() {
-            return Ok(()); // its home goes before
-        }
-        let Some(of_granted) = order(granted, group, version).filter(|_| !self.rotted(granted, 0)) else {
-            return Ok(());
-        };
-        for (other, read) in &self.seen.knows {
-            if *other == granted || self.rotted(*other, 0) || !self.seen.is_blameless(*other, self.now) {
-                continue;
-            }
-            for group in &self.request.asked.groups {
-                let goes_before = order(*other, *group, *read).is_some_and(|other| other < of_granted);
-                if goes_before && self.serves(*other, *read, &[*group]) {
-                    return fault(
-                        "R2",
-                        format!(
-                            "channel {granted} of v{version} was picked before channel {other} of v{read}"
-                        ),
-                    );
-                }
-            }
         }
         Ok(())
     }
@@ -399,7 +368,7 @@ impl Case<'_> {
 
     /// Whether the channel was open for the question from that version to now, with one key that this request has
     /// not tried, and has room.
-    fn serves(&self, id: i64, since: Version, groups: &[usize]) -> bool {
+    pub fn serves(&self, id: i64, since: Version, groups: &[usize]) -> bool {
         let Some(model) = self.request.asked.model else {
             return false;
         };

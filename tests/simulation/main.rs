@@ -17,6 +17,7 @@ mod history;
 mod judge;
 mod node;
 mod oracle;
+mod order;
 mod passing;
 mod reads;
 mod request;
