@@ -8,7 +8,7 @@ use pointsman::routing::refusal::Refusal;
 use pointsman::routing::router::Grant;
 
 use crate::node::Tick;
-use crate::oracle::{Fault, LONGEST_BELIEF, LeaseNote, Seen, Verdict, fault};
+use crate::oracle::{Fault, LeaseNote, Seen, Verdict, fault};
 use crate::request::{Request, Stage};
 use crate::tell::version_of;
 use crate::truth::{Answer, Truth};
@@ -108,8 +108,18 @@ impl Case<'_> {
             let row = rows.and_then(|rows| rows.key(key.id.0));
             row.is_some_and(|row| row.secret.to_string() == secret && row.truth() != Truth::Closed)
         };
-        // A key's own last good may be older than its channel's row.
-        let was_there = had(version) || (0..=self.database.now()).any(|at| self.rotted(id, at) && had(at));
+        // Where the definition is last good, the keys are of a later read; where the key is, it is of an earlier one.
+        let is_of_later_read = |at: Version| {
+            let is_bad = |at: Version| (self.database.at(at).channel(id)).is_some_and(|rows| rows.bad_spec);
+            is_bad(at) && had(at)
+        };
+        let is_last_good_key = |at: Version| {
+            let rows = self.database.at(at).channel(id);
+            let row = rows.and_then(|rows| rows.key(key.id.0));
+            row.is_some_and(|row| row.bad_secret) && (0..=at).any(had)
+        };
+        let was_there = had(version)
+            || (version..=self.database.now()).any(|at| is_of_later_read(at) || is_last_good_key(at));
         if was_there {
             Ok(())
         } else {
@@ -257,33 +267,24 @@ impl Case<'_> {
                     format!("protocol_not_served, and that was never so {since}"),
                 );
             }
-            Refusal::RoutingUnavailable if !ask.lookup_failed && !self.may_be_unreadable() => {
+            Refusal::RoutingUnavailable if self.may_be_unreadable() => {}
+            Refusal::RoutingUnavailable if !ask.lookup_failed => {
                 return fault("R4", "routing_unavailable, and every lookup was answered");
             }
+            Refusal::RoutingUnavailable => self.knows_no_route()?,
             Refusal::Exhausted if self.request.own.is_empty() => {
                 return fault("R4", "exhausted, and nothing was tried");
             }
-            Refusal::RateLimited { retry_after, .. }
-                if *retry_after > LONGEST_BELIEF
-                    || !self.seen.words.iter().any(|word| word.until > self.now) =>
-            {
-                return fault("R13", "rate_limited, and no provider has said so");
-            }
-            Refusal::Overloaded { .. } if !ask.by_bound && !self.is_anything_taken() => {
-                return fault("R13", "overloaded, and nothing is full or has failed");
-            }
+            Refusal::RateLimited { retry_after, .. } => self.rate_limited(*retry_after)?,
+            Refusal::Overloaded { .. } if !ask.by_bound => self.overloaded()?,
             _ => {}
         }
         self.had_none(refusal)
     }
 
     fn may_be_unreadable(&self) -> bool {
-        (self.request.ask.version..=self.database.now())
-            .any(|at| self.database.at(at).channels.values().any(|rows| rows.has_rot()))
-    }
-
-    fn is_anything_taken(&self) -> bool {
-        self.seen.is_anyone_blamed(self.now) || !self.seen.leases.is_empty()
+        let mut versions = self.request.ask.version..=self.database.now();
+        versions.any(|at| self.database.at(at).is_unsure(&self.request.asked))
     }
 
     /// R3, R12: no refusal while the snapshot has an open channel that nothing speaks against, and none while the

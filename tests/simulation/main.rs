@@ -12,6 +12,7 @@ mod change;
 mod coverage;
 mod draw;
 mod edit;
+mod excuse;
 mod hear;
 mod history;
 mod judge;
