@@ -211,12 +211,7 @@ impl Seen {
         (old, new): (&Arc<Snapshot>, &Arc<Snapshot>),
         tick: Tick,
     ) -> Verdict {
-        if shown(old) != self.showed {
-            return fault(
-                "R8",
-                "the snapshot in place was changed under those who picked from it",
-            );
-        }
+        self.shows_what_was_installed(old)?;
         if let Some((before, read)) = self.installed
             && (before >= began || read > version)
         {
@@ -234,6 +229,17 @@ impl Seen {
         self.notes_renewed(old, new, tick);
         self.notes_read(database, scope, version, began);
         shows_what_was_read(database, scope, version, old, new)
+    }
+
+    /// R8: nobody changes the snapshot under those who pick from it.
+    pub fn shows_what_was_installed(&self, snapshot: &Snapshot) -> Verdict {
+        if snapshot.generation() == self.generation && shown(snapshot) == self.showed {
+            return Ok(());
+        }
+        fault(
+            "R8",
+            "the snapshot in place was changed under those who picked from it",
+        )
     }
 
     fn notes_renewed(&mut self, old: &Snapshot, new: &Snapshot, tick: Tick) {
