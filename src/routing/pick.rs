@@ -65,8 +65,8 @@ pub struct Shortage {
     pub full: bool,
     /// When the first of those that cool by a guess may be tried.
     pub cooling_until: Option<Instant>,
-    /// Some are being probed.
-    pub probed: bool,
+    /// Some are being probed: when the first claim ends by itself.
+    pub probed_until: Option<Instant>,
     /// When the first of those that this request may try again has rested.
     pub resting: Option<Instant>,
     /// When the first of those that cool by their provider's own word may be tried, and its status.
@@ -80,7 +80,7 @@ impl Shortage {
     pub fn merged(&self, other: &Shortage) -> Shortage {
         Shortage {
             full: self.full || other.full,
-            probed: self.probed || other.probed,
+            probed_until: earlier(self.probed_until, other.probed_until),
             cooling_until: earlier(self.cooling_until, other.cooling_until),
             resting: earlier(self.resting, other.resting),
             barred: earlier(self.barred, other.barred),
@@ -409,7 +409,9 @@ impl<'a> View<'a> {
             };
             match usable {
                 Usable::Full => shortage.full = true,
-                Usable::Cooling { probed: true, .. } => shortage.probed = true,
+                Usable::Cooling { due, probed: true } => {
+                    shortage.probed_until = earlier(shortage.probed_until, Some(due));
+                }
                 Usable::Cooling { due, probed: false } => {
                     shortage.cooling_until = earlier(shortage.cooling_until, Some(due));
                     if soonest.is_none_or(|(known, ..)| due < known) {

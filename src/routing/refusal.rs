@@ -68,10 +68,12 @@ pub fn refusal(shortage: &Shortage, known: &Shortage, has_tried: bool, now: Inst
 /// the snapshot has is open for all we know (R3).
 pub fn busy(shortage: &Shortage, now: Instant) -> Refusal {
     match (shortage.cooling_until, shortage.barred) {
-        (None, Some((due, status))) if !shortage.full && !shortage.probed => Refusal::RateLimited {
-            status,
-            retry_after: due.saturating_duration_since(now),
-        },
+        (None, Some((due, status))) if !shortage.full && shortage.probed_until.is_none() => {
+            Refusal::RateLimited {
+                status,
+                retry_after: due.saturating_duration_since(now),
+            }
+        }
         (Some(due), _) => Refusal::Overloaded {
             retry_after: Some(due.saturating_duration_since(now)),
         },
@@ -81,7 +83,10 @@ pub fn busy(shortage: &Shortage, now: Instant) -> Refusal {
 
 /// Whether the route has something that can be waited for.
 pub fn waits(shortage: &Shortage) -> bool {
-    shortage.full || shortage.probed || shortage.cooling_until.is_some() || shortage.barred.is_some()
+    shortage.full
+        || shortage.probed_until.is_some()
+        || shortage.cooling_until.is_some()
+        || shortage.barred.is_some()
 }
 
 /// What a request may wait for.
@@ -91,7 +96,7 @@ pub struct WaitsFor {
     pub place: bool,
     /// The first real event of a probe, or its end.
     pub probe: bool,
-    /// The moment from which a channel may be tried.
+    /// The moment from which a channel may be tried, as far as anybody knows.
     pub due: Option<Instant>,
 }
 
@@ -108,11 +113,17 @@ impl WaitsFor {
                 let barred = shortage.barred.map(|(due, _)| due);
                 WaitsFor {
                     place: shortage.full,
-                    probe: shortage.probed,
-                    due: [shortage.resting, barred, shortage.cooling_until]
-                        .into_iter()
-                        .flatten()
-                        .min(),
+                    probe: shortage.probed_until.is_some(),
+                    // A claim that ends by itself is told by nobody.
+                    due: [
+                        shortage.resting,
+                        barred,
+                        shortage.cooling_until,
+                        shortage.probed_until,
+                    ]
+                    .into_iter()
+                    .flatten()
+                    .min(),
                 }
             }
         }

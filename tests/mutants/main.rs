@@ -1,6 +1,7 @@
 //! The mutation check: real bugs of this field, put in one at a time, each of which the simulation must catch.
 //!
-//! A mutant is a patch beside this file; `README.md` tells what each is. A copy of `src/routing` and of the simulation
+//! A mutant is a patch beside this file, and its first line names the rules that it may be caught by: one that is caught
+//! for anything else was not understood. `README.md` tells what each is. A copy of `src/routing` and of the simulation
 //! is patched, compiled as a small package of its own, and run until the simulation finds something or its time is up.
 //! The copy without a patch must pass. All mutants share one folder and one target folder, so that each costs the
 //! compilation of the router and the simulation only.
@@ -14,6 +15,9 @@ use std::time::Instant;
 const SECONDS: &str = "60";
 /// The copy without a mutation has to be found innocent for so long.
 const SECONDS_UNMUTATED: &str = "5";
+
+/// A shortest history of more choices than this, of the 300 of its seed, tells nobody what has happened.
+const SHORT: usize = 30;
 
 /// What is copied, from and to the same place.
 const COPIED: [&str; 2] = ["src/routing", "tests/simulation"];
@@ -65,24 +69,34 @@ fn heavy_each_real_bug_is_caught_by_the_simulation() {
     );
     println!("{:<46} innocent", "without a mutation");
 
-    let mut survivors = Vec::new();
+    let mut wrong = Vec::new();
     for (name, patch) in patches {
+        let expected = rules(&patch);
         copy.restore();
         copy.apply(&patch);
         let began = Instant::now();
         let output = copy.run(SECONDS);
-        match caught_by(&output) {
-            Some(words) => println!(
-                "{name:<46} {words} ({:.0} s with its compilation)",
-                began.elapsed().as_secs_f64()
-            ),
-            None => {
-                println!("{name:<46} survived\n{}", text(&output));
-                survivors.push(name);
-            }
+        let Some(caught) = caught_by(&output) else {
+            println!("{name:<46} survived\n{}", text(&output));
+            wrong.push(format!("{name} survived"));
+            continue;
+        };
+        let Caught { seed, words, choices } = &caught;
+        println!(
+            "{name:<46} {seed}: {words}, in {choices} choices ({:.0} s with its compilation)",
+            began.elapsed().as_secs_f64()
+        );
+        if !expected.iter().any(|rule| rule == caught.rule()) {
+            wrong.push(format!("{name} was caught by {words}, and not by {expected:?}"));
+        }
+        if *choices > SHORT {
+            wrong.push(format!(
+                "the shortest history of {name} has {choices} choices:\n{}",
+                text(&output)
+            ));
         }
     }
-    assert!(survivors.is_empty(), "not caught: {survivors:?}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// By name.
@@ -102,13 +116,45 @@ fn patches(folder: &Path) -> Vec<(String, PathBuf)> {
     patches
 }
 
-/// Seed, time and rule, if the simulation has found something; a mutant that does not compile is no mutant.
-fn caught_by(output: &Output) -> Option<String> {
+/// The rules that the mutant may be caught by: its patch's first line.
+fn rules(patch: &Path) -> Vec<String> {
+    let text = fs::read_to_string(patch).expect("a patch");
+    let head = text
+        .lines()
+        .next()
+        .and_then(|line| line.strip_prefix("Caught by: "));
+    let head = head.unwrap_or_else(|| panic!("{} begins with `Caught by: `", patch.display()));
+    head.split(", ").map(str::to_owned).collect()
+}
+
+/// What the simulation has found.
+struct Caught {
+    /// With the time to it.
+    seed: String,
+    /// The rule first.
+    words: String,
+    /// Of the shortest history.
+    choices: usize,
+}
+
+impl Caught {
+    fn rule(&self) -> &str {
+        self.words.split(':').next().unwrap_or_default()
+    }
+}
+
+/// What the simulation has found, if anything; a mutant that does not compile is no mutant.
+fn caught_by(output: &Output) -> Option<Caught> {
     let text = text(output);
     assert!(text.contains("running 1 test"), "it does not compile:\n{text}");
     let mut lines = text.lines().skip_while(|line| !line.starts_with("seed "));
-    let (seed, rule) = (lines.next()?, lines.next()?);
-    Some(format!("{seed}: {rule}"))
+    let (seed, words, history) = (lines.next()?, lines.next()?, lines.next()?);
+    let choices = history.split_whitespace().find_map(|word| word.parse().ok());
+    Some(Caught {
+        seed: seed.to_owned(),
+        words: words.to_owned(),
+        choices: choices.unwrap_or_else(|| panic!("no shortest history:\n{text}")),
+    })
 }
 
 fn text(output: &Output) -> String {

@@ -214,11 +214,14 @@ pub fn rot(world: &World, rng: &mut SmallRng) -> Option<Edit> {
     let ids: Vec<i64> = world.channels.keys().copied().collect();
     let channel = *pick_one(&ids, rng)?;
     let place = rng.random_range(0..9);
-    let part = match rng.random_range(0..5) {
+    let part = match rng.random_range(0..8) {
         0 => Rot::Status,
         1 => Rot::Spec,
         2 => Rot::KeyStatus(place),
         3 => Rot::Secret(place),
+        4 => Rot::Enabled(place),
+        5 => Rot::Held(place),
+        6 => Rot::Priority(place),
         _ => Rot::Weight(place),
     };
     Some(Edit::Rot { channel, part })

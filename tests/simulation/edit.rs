@@ -97,6 +97,9 @@ pub enum Rot {
     Spec,
     KeyStatus(usize),
     Secret(usize),
+    Enabled(usize),
+    Held(usize),
+    Priority(usize),
     Weight(usize),
 }
 
@@ -183,7 +186,8 @@ impl World {
                 held,
             } => {
                 let rows = self.write(*channel, version)?;
-                rows.abilities.get_mut(ability).ok_or(Moot::NotFound)?.held = *held;
+                let row = rows.abilities.get_mut(ability).ok_or(Moot::NotFound)?;
+                (row.held, row.bad_held) = (*held, false);
                 if *held {
                     closed.push(closed_ability(*channel, *ability));
                 }
@@ -197,7 +201,8 @@ impl World {
             } => {
                 let rows = self.write(*channel, version)?;
                 let row = rows.abilities.get_mut(ability).ok_or(Moot::NotFound)?;
-                (row.priority, row.weight, row.bad_weight) = (*priority, *weight, false);
+                (row.priority, row.bad_priority) = (*priority, false);
+                (row.weight, row.bad_weight) = (*weight, false);
                 vec![*channel]
             }
             Edit::Abilities { channel, add, remove } => {
@@ -319,7 +324,7 @@ fn write_status(rows: &mut ChannelRows, to: Status, at_ms: i64) {
     (rows.status, rows.changed_at) = (to, later(rows.changed_at, at_ms));
     (rows.bad_status, rows.by_hand) = (false, false);
     for ability in rows.abilities.values_mut() {
-        ability.enabled = to == Status::Enabled;
+        (ability.enabled, ability.bad_enabled) = (to == Status::Enabled, false);
     }
 }
 
@@ -405,34 +410,27 @@ fn move_abilities(rows: &mut ChannelRows, add: &[Ability], remove: &[Ability], c
 }
 
 fn scribble(rows: &mut ChannelRows, part: Rot) -> Result<(), Moot> {
-    let nth = |place: usize, of: usize| {
-        if of == 0 {
-            Err(Moot::NotFound)
-        } else {
-            Ok(place % of)
-        }
-    };
     match part {
         Rot::Status => rows.bad_status = true,
         Rot::Spec => rows.bad_spec = true,
-        Rot::KeyStatus(place) => {
-            let place = nth(place, rows.keys.len())?;
-            rows.keys[place].bad_status = true;
-        }
-        Rot::Secret(place) => {
-            let place = nth(place, rows.keys.len())?;
-            rows.keys[place].bad_secret = true;
-        }
-        Rot::Weight(place) => {
-            let place = nth(place, rows.abilities.len())?;
-            rows.abilities
-                .values_mut()
-                .nth(place)
-                .ok_or(Moot::NotFound)?
-                .bad_weight = true;
-        }
+        Rot::KeyStatus(place) => nth_key(rows, place)?.bad_status = true,
+        Rot::Secret(place) => nth_key(rows, place)?.bad_secret = true,
+        Rot::Enabled(place) => nth_ability(rows, place)?.bad_enabled = true,
+        Rot::Held(place) => nth_ability(rows, place)?.bad_held = true,
+        Rot::Priority(place) => nth_ability(rows, place)?.bad_priority = true,
+        Rot::Weight(place) => nth_ability(rows, place)?.bad_weight = true,
     }
     Ok(())
+}
+
+fn nth_key(rows: &mut ChannelRows, place: usize) -> Result<&mut KeyRows, Moot> {
+    let place = place.checked_rem(rows.keys.len()).ok_or(Moot::NotFound)?;
+    rows.keys.get_mut(place).ok_or(Moot::NotFound)
+}
+
+fn nth_ability(rows: &mut ChannelRows, place: usize) -> Result<&mut AbilityRows, Moot> {
+    let place = place.checked_rem(rows.abilities.len()).ok_or(Moot::NotFound)?;
+    rows.abilities.values_mut().nth(place).ok_or(Moot::NotFound)
 }
 
 fn new_key(last_id: &mut i64, at_ms: i64) -> KeyRows {

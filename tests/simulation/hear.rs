@@ -292,6 +292,7 @@ impl Run {
             request,
             tick: self.tick,
             now: self.now,
+            views: Vec::new(),
         }
     }
 
@@ -307,7 +308,11 @@ impl Run {
             picked.group,
             if grant.probe { ", as a probe" } else { "" }
         );
-        let note = self.case(place).grant(&grant)?;
+        let case = Case {
+            views: self.nodes[node].router.unwell(self.now),
+            ..self.case(place)
+        };
+        let note = case.grant(&grant)?;
         self.seen[node].grants(grant.lease, note);
         let request = &mut self.requests[place];
         let home = request

@@ -3,11 +3,12 @@
 use std::time::Instant;
 
 use pointsman::routing::closings::Closed;
+use pointsman::routing::health::HealthView;
 use pointsman::routing::refusal::Refusal;
 use pointsman::routing::router::Grant;
 
 use crate::node::Tick;
-use crate::oracle::{Fault, LONGEST_BELIEF, LeaseNote, Seen, Verdict, fault};
+use crate::oracle::{Fault, LeaseNote, Seen, Verdict, fault};
 use crate::request::{Request, Stage};
 use crate::tell::version_of;
 use crate::truth::{Answer, Truth};
@@ -20,6 +21,8 @@ pub struct Case<'a> {
     pub request: &'a Request,
     pub tick: Tick,
     pub now: Instant,
+    /// What is not well on the node, after the answer.
+    pub views: Vec<HealthView>,
 }
 
 impl Case<'_> {
@@ -48,7 +51,8 @@ impl Case<'_> {
         self.is_not_tried(channel, key)?;
         self.has_room(channel, version)?;
         self.is_not_barred(&note)?;
-        self.is_first_in_order(channel, (group, model), version)?;
+        self.passes_over_what_cools(&note)?;
+        self.is_first_in_order(&note, (group, model))?;
         Ok(note)
     }
 
@@ -104,8 +108,18 @@ impl Case<'_> {
             let row = rows.and_then(|rows| rows.key(key.id.0));
             row.is_some_and(|row| row.secret.to_string() == secret && row.truth() != Truth::Closed)
         };
-        // A key's own last good may be older than its channel's row.
-        let was_there = had(version) || (0..=self.database.now()).any(|at| self.rotted(id, at) && had(at));
+        // Where the definition is last good, the keys are of a later read; where the key is, it is of an earlier one.
+        let is_of_later_read = |at: Version| {
+            let is_bad = |at: Version| (self.database.at(at).channel(id)).is_some_and(|rows| rows.bad_spec);
+            is_bad(at) && had(at)
+        };
+        let is_last_good_key = |at: Version| {
+            let rows = self.database.at(at).channel(id);
+            let row = rows.and_then(|rows| rows.key(key.id.0));
+            row.is_some_and(|row| row.bad_secret) && (0..=at).any(had)
+        };
+        let was_there = had(version)
+            || (version..=self.database.now()).any(|at| is_of_later_read(at) || is_last_good_key(at));
         if was_there {
             Ok(())
         } else {
@@ -114,7 +128,7 @@ impl Case<'_> {
     }
 
     /// Since that version some row of the channel could not be read, so that a last good one may stand for it.
-    fn rotted(&self, channel: i64, since: Version) -> bool {
+    pub fn rotted(&self, channel: i64, since: Version) -> bool {
         let has_rot = |at: Version| {
             self.database
                 .at(at)
@@ -226,41 +240,6 @@ impl Case<'_> {
         Ok(())
     }
 
-    /// R2: nothing that the snapshot shows goes before it, by group, priority, or as its standby.
-    fn is_first_in_order(&self, granted: i64, (group, model): Ability, version: Version) -> Verdict {
-        let place_of = |group: usize| self.request.asked.groups.iter().position(|asked| *asked == group);
-        let order = |id: i64, group: usize, version: Version| {
-            let rows = self.database.at(version).channel(id)?;
-            let ability = rows.abilities.get(&(group, model))?;
-            let priority = ability.priority.unwrap_or(rows.spec.priority);
-            let weight = ability.weight.unwrap_or(rows.spec.weight);
-            Some((place_of(group)?, std::cmp::Reverse(priority), weight == 0))
-        };
-        if self.request.hints.state.is_some() {
-            return Ok(()); // its home goes before
-        }
-        let Some(of_granted) = order(granted, group, version).filter(|_| !self.rotted(granted, 0)) else {
-            return Ok(());
-        };
-        for (other, read) in &self.seen.knows {
-            if *other == granted || self.rotted(*other, 0) || !self.seen.is_blameless(*other, self.now) {
-                continue;
-            }
-            for group in &self.request.asked.groups {
-                let goes_before = order(*other, *group, *read).is_some_and(|other| other < of_granted);
-                if goes_before && self.serves(*other, *read, &[*group]) {
-                    return fault(
-                        "R2",
-                        format!(
-                            "channel {granted} of v{version} was picked before channel {other} of v{read}"
-                        ),
-                    );
-                }
-            }
-        }
-        Ok(())
-    }
-
     // ---- refusals ----
 
     pub fn refusal(&self, refusal: &Refusal) -> Verdict {
@@ -288,33 +267,24 @@ impl Case<'_> {
                     format!("protocol_not_served, and that was never so {since}"),
                 );
             }
-            Refusal::RoutingUnavailable if !ask.lookup_failed && !self.may_be_unreadable() => {
+            Refusal::RoutingUnavailable if self.may_be_unreadable() => {}
+            Refusal::RoutingUnavailable if !ask.lookup_failed => {
                 return fault("R4", "routing_unavailable, and every lookup was answered");
             }
+            Refusal::RoutingUnavailable => self.knows_no_route()?,
             Refusal::Exhausted if self.request.own.is_empty() => {
                 return fault("R4", "exhausted, and nothing was tried");
             }
-            Refusal::RateLimited { retry_after, .. }
-                if *retry_after > LONGEST_BELIEF
-                    || !self.seen.words.iter().any(|word| word.until > self.now) =>
-            {
-                return fault("R13", "rate_limited, and no provider has said so");
-            }
-            Refusal::Overloaded { .. } if !ask.by_bound && !self.is_anything_taken() => {
-                return fault("R13", "overloaded, and nothing is full or has failed");
-            }
+            Refusal::RateLimited { retry_after, .. } => self.rate_limited(*retry_after)?,
+            Refusal::Overloaded { .. } if !ask.by_bound => self.overloaded()?,
             _ => {}
         }
         self.had_none(refusal)
     }
 
     fn may_be_unreadable(&self) -> bool {
-        (self.request.ask.version..=self.database.now())
-            .any(|at| self.database.at(at).channels.values().any(|rows| rows.has_rot()))
-    }
-
-    fn is_anything_taken(&self) -> bool {
-        self.seen.is_anyone_blamed(self.now) || !self.seen.leases.is_empty()
+        let mut versions = self.request.ask.version..=self.database.now();
+        versions.any(|at| self.database.at(at).is_unsure(&self.request.asked))
     }
 
     /// R3, R12: no refusal while the snapshot has an open channel that nothing speaks against, and none while the
@@ -399,7 +369,7 @@ impl Case<'_> {
 
     /// Whether the channel was open for the question from that version to now, with one key that this request has
     /// not tried, and has room.
-    fn serves(&self, id: i64, since: Version, groups: &[usize]) -> bool {
+    pub fn serves(&self, id: i64, since: Version, groups: &[usize]) -> bool {
         let Some(model) = self.request.asked.model else {
             return false;
         };

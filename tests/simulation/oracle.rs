@@ -158,12 +158,6 @@ impl Seen {
             .is_none_or(|at| *at + FORGIVEN_AFTER < now)
     }
 
-    pub fn is_anyone_blamed(&self, now: Instant) -> bool {
-        self.blamed
-            .keys()
-            .any(|channel| !self.is_blameless(*channel, now))
-    }
-
     pub fn in_flight(&self, channel: i64) -> u32 {
         self.leases
             .values()
@@ -217,12 +211,7 @@ impl Seen {
         (old, new): (&Arc<Snapshot>, &Arc<Snapshot>),
         tick: Tick,
     ) -> Verdict {
-        if shown(old) != self.showed {
-            return fault(
-                "R8",
-                "the snapshot in place was changed under those who picked from it",
-            );
-        }
+        self.shows_what_was_installed(old)?;
         if let Some((before, read)) = self.installed
             && (before >= began || read > version)
         {
@@ -240,6 +229,17 @@ impl Seen {
         self.notes_renewed(old, new, tick);
         self.notes_read(database, scope, version, began);
         shows_what_was_read(database, scope, version, old, new)
+    }
+
+    /// R8: nobody changes the snapshot under those who pick from it.
+    pub fn shows_what_was_installed(&self, snapshot: &Snapshot) -> Verdict {
+        if snapshot.generation() == self.generation && shown(snapshot) == self.showed {
+            return Ok(());
+        }
+        fault(
+            "R8",
+            "the snapshot in place was changed under those who picked from it",
+        )
     }
 
     fn notes_renewed(&mut self, old: &Snapshot, new: &Snapshot, tick: Tick) {
@@ -428,7 +428,7 @@ mod check {
 
     use super::{GROUPS, MODELS, Verdict, Version, fault, places};
     use crate::truth::Truth;
-    use crate::world::{ChannelRows, KeyRows};
+    use crate::world::{AbilityRows, ChannelRows, KeyRows};
 
     /// One channel of a build's scope against the rows that it read.
     pub fn channel(
@@ -456,10 +456,19 @@ mod check {
             .quarantined()
             .iter()
             .any(|quarantined| quarantined.channel == id);
-        if (rows.bad_spec || rows.bad_status) && !is_named {
+        let is_bad_key = |key: &KeyRows| key.truth() == Truth::Maybe;
+        let should_be_named = rows.bad_spec
+            || rows.bad_status
+            || rows.abilities.values().any(AbilityRows::has_rot)
+            || ((known.is_some() || !rows.bad_spec) && rows.keys.iter().any(is_bad_key));
+        if should_be_named != is_named {
             return fault(
                 "R7",
-                format!("channel {id} has a bad row at v{version} and is not named"),
+                format!(
+                    "channel {id} {} a bad row at v{version} and {} named",
+                    if should_be_named { "has" } else { "has not" },
+                    if is_named { "is" } else { "is not" }
+                ),
             );
         }
         for key in &rows.keys {
@@ -499,12 +508,11 @@ mod check {
             Some(Truth::Maybe) if rows.bad_status => Some(false),
             Some(Truth::Maybe) => {
                 let serves = !rows.spec.needs_key || rows.keys.iter().any(|key| key.truth() == Truth::Open);
-                let is_bad_weight = rows
-                    .abilities
-                    .get(&place)
-                    .is_some_and(|ability| ability.bad_weight);
+                let row = rows.abilities.get(&place);
                 let has_last_good = old.channel(id).is_some();
-                match (is_bad_weight, rows.bad_spec) {
+                match (row.is_some_and(AbilityRows::has_rot), rows.bad_spec) {
+                    // Flags always hold: without them nothing is open, whatever was last good.
+                    _ if row.is_some_and(|row| row.bad_enabled || row.bad_held) => Some(false),
                     (false, true) if serves => Some(has_last_good),
                     (true, false) if serves => Some(was),
                     _ => None,

@@ -161,6 +161,7 @@ impl Run {
 
     pub fn is_sane(&self) -> Verdict {
         for (node, seen) in self.nodes.iter().zip(&self.seen) {
+            seen.shows_what_was_installed(node.router.snapshot())?;
             seen.health_is_sane(&node.router, self.now)?;
         }
         let is_waiting = |place: &usize| matches!(self.requests[*place].at, At::Waiting { .. });

@@ -54,25 +54,21 @@ pub fn version_of(spec: &ChannelSpec) -> Version {
     spec.name.parse().unwrap_or_default()
 }
 
-fn bad(column: &str) -> RowFault {
-    RowFault::new(column, "expected sense")
+fn read<T>(is_bad: bool, column: &str, value: T) -> Result<T, RowFault> {
+    if is_bad {
+        Err(RowFault::new(column, "expected sense"))
+    } else {
+        Ok(value)
+    }
 }
 
 fn channel(rows: &ChannelRows, version: Version) -> ChannelRow {
     ChannelRow {
         id: ChannelId(rows.id),
-        status: if rows.bad_status {
-            Err(bad("status"))
-        } else {
-            Ok(rows.status)
-        },
+        status: read(rows.bad_status, "status", rows.status),
         status_changed_at: rows.changed_at,
         status_reason: None,
-        spec: if rows.bad_spec {
-            Err(bad("settings"))
-        } else {
-            Ok(Arc::new(spec(rows, version)))
-        },
+        spec: read(rows.bad_spec, "settings", Arc::new(spec(rows, version))),
     }
 }
 
@@ -114,17 +110,9 @@ fn key(rows: &ChannelRows, row: &KeyRows) -> KeyRow {
     KeyRow {
         id: KeyId(row.id),
         channel: ChannelId(rows.id),
-        status: if row.bad_status {
-            Err(bad("status"))
-        } else {
-            Ok(row.status)
-        },
+        status: read(row.bad_status, "status", row.status),
         status_changed_at: row.changed_at,
-        key: if row.bad_secret {
-            Err(bad("secret"))
-        } else {
-            Ok(spec)
-        },
+        key: read(row.bad_secret, "secret", spec),
     }
 }
 
@@ -134,13 +122,9 @@ fn tell_ability(rows: &ChannelRows, (group, model): Ability, draft: &mut Draft) 
         group: GROUPS[group].as_str(),
         model: MODELS[model].as_str(),
         channel: ChannelId(rows.id),
-        enabled: Ok(row.enabled),
-        held: Ok(row.held),
-        priority: Ok(row.priority),
-        weight: if row.bad_weight {
-            Err(bad("weight"))
-        } else {
-            Ok(row.weight)
-        },
+        enabled: read(row.bad_enabled, "enabled", row.enabled),
+        held: read(row.bad_held, "held", row.held),
+        priority: read(row.bad_priority, "priority", row.priority),
+        weight: read(row.bad_weight, "weight", row.weight),
     });
 }

@@ -3,7 +3,7 @@
 use pointsman::routing::ids::Protocol;
 use pointsman::routing::rows::Status;
 
-use crate::world::{Ability, ChannelRows, KeyRows, World};
+use crate::world::{Ability, AbilityRows, ChannelRows, KeyRows, World};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Truth {
@@ -36,14 +36,9 @@ impl ChannelRows {
     /// None: there is no such ability.
     pub fn truth(&self, ability: Ability) -> Option<Truth> {
         let row = self.abilities.get(&ability)?;
-        if !row.enabled || row.held {
-            return Some(Truth::Closed);
-        }
-        let channel = self.channel_truth();
-        Some(if row.bad_weight {
-            channel.min(Truth::Maybe)
-        } else {
-            channel
+        Some(match row.truth() {
+            Truth::Closed => Truth::Closed,
+            truth => truth.min(self.channel_truth()),
         })
     }
 
@@ -57,6 +52,17 @@ impl ChannelRows {
             Truth::Open
         };
         row.min(self.key_truth())
+    }
+
+    /// Nothing that can be read closes the ability. A provider that cannot be read may need no key: who has no last good
+    /// definition cannot tell.
+    pub fn may_be_open(&self, ability: Ability) -> bool {
+        if !self.bad_spec {
+            return matches!(self.truth(ability), Some(Truth::Open | Truth::Maybe));
+        }
+        let is_closed = |row: &AbilityRows| row.truth() == Truth::Closed;
+        let row = self.abilities.get(&ability);
+        row.is_some_and(|row| !is_closed(row)) && (self.bad_status || self.status == Status::Enabled)
     }
 
     fn key_truth(&self) -> Truth {
@@ -77,6 +83,18 @@ impl ChannelRows {
     }
 }
 
+impl AbilityRows {
+    /// The ability's own: what can be read of its flags closes it, or something cannot be read.
+    pub fn truth(&self) -> Truth {
+        let is_closed = (!self.bad_enabled && !self.enabled) || (!self.bad_held && self.held);
+        match (is_closed, self.has_rot()) {
+            (true, _) => Truth::Closed,
+            (false, true) => Truth::Maybe,
+            (false, false) => Truth::Open,
+        }
+    }
+}
+
 impl KeyRows {
     pub fn truth(&self) -> Truth {
         match (self.bad_status, self.status, self.bad_secret) {
@@ -90,6 +108,18 @@ impl KeyRows {
 impl World {
     pub fn truth(&self, channel: i64, ability: Ability) -> Option<Truth> {
         self.channel(channel)?.truth(ability)
+    }
+
+    /// Something that cannot be read might serve the question.
+    pub fn is_unsure(&self, asked: &Asked) -> bool {
+        let Some(model) = asked.model else {
+            return false;
+        };
+        let may_be = |rows: &ChannelRows, group: &usize| {
+            rows.may_be_open((*group, model)) && rows.truth((*group, model)) != Some(Truth::Open)
+        };
+        let mut channels = self.channels.values();
+        channels.any(|rows| asked.groups.iter().any(|group| may_be(rows, group)))
     }
 
     pub fn answer(&self, asked: &Asked) -> Answer {

@@ -74,6 +74,9 @@ pub struct AbilityRows {
     pub held: bool,
     pub priority: Option<i64>,
     pub weight: Option<u32>,
+    pub bad_enabled: bool,
+    pub bad_held: bool,
+    pub bad_priority: bool,
     pub bad_weight: bool,
 }
 
@@ -105,6 +108,11 @@ impl Database {
 
     pub fn at(&self, version: Version) -> &Arc<World> {
         &self.history[version]
+    }
+
+    /// Every channel that there ever was.
+    pub fn channels_ever(&self) -> impl Iterator<Item = i64> {
+        1..=self.last_id
     }
 
     /// One transaction, done at once and whole, or not at all.
@@ -147,7 +155,7 @@ impl ChannelRows {
         self.bad_status
             || self.bad_spec
             || self.keys.iter().any(|key| key.bad_status || key.bad_secret)
-            || self.abilities.values().any(|ability| ability.bad_weight)
+            || self.abilities.values().any(AbilityRows::has_rot)
     }
 
     pub fn repair(&mut self) {
@@ -156,7 +164,18 @@ impl ChannelRows {
             (key.bad_status, key.bad_secret) = (false, false);
         }
         for ability in self.abilities.values_mut() {
-            ability.bad_weight = false;
+            ability.repair();
         }
+    }
+}
+
+impl AbilityRows {
+    pub fn has_rot(&self) -> bool {
+        self.bad_enabled || self.bad_held || self.bad_priority || self.bad_weight
+    }
+
+    fn repair(&mut self) {
+        (self.bad_enabled, self.bad_held) = (false, false);
+        (self.bad_priority, self.bad_weight) = (false, false);
     }
 }

@@ -176,15 +176,16 @@ impl World {
     /// Only probes and providers' words withhold what is open, and the shortage says which.
     fn withheld(&self, shortage: &Shortage) {
         let free = KEYS.iter().filter(|(_, key)| !self.is_barred(KeyId(*key)));
-        let mut waits = false;
+        let mut claim_ends = None;
         for (channel, key) in free {
-            assert!(
-                self.probes.contains_key(&ChannelId(*channel)),
-                "key {key} of channel {channel} is neither barred nor being probed: {shortage:?}"
-            );
-            waits = true;
+            let probe = self.probes.get(&ChannelId(*channel));
+            let Some((_, until)) = probe else {
+                panic!("key {key} of channel {channel} is neither barred nor being probed: {shortage:?}");
+            };
+            claim_ends = Some(claim_ends.map_or(*until, |ends| (*until).min(ends)));
         }
-        assert_eq!(shortage.probed, waits, "{shortage:?}");
+        assert_eq!(shortage.probed_until, claim_ends, "{shortage:?}");
+        let waits = claim_ends.is_some();
         let refusal = busy(shortage, self.now);
         let is_barred = matches!(refusal, Refusal::RateLimited { .. });
         assert_eq!(is_barred, !waits, "{shortage:?}: {refusal:?}");
@@ -219,4 +220,33 @@ proptest! {
             world.take(step);
         }
     }
+}
+
+/// Its report may come long after, and wakes nobody then.
+#[test]
+fn r13_who_waits_for_a_probe_is_woken_when_its_claim_ends() {
+    let mut world = World::new(1);
+    let built = Built {
+        snapshot: stage::snapshot(&[Rows::new(1)], 2),
+        scope: Scope::Everything,
+        began: Moment(2),
+    };
+    drop(world.router.install(built, world.now));
+    let mut question = stage::question(&["g"], "m");
+    question.cooling = CoolingRule::SoonestDue;
+    let pick = |world: &mut World| world.router.pick(&question, world.now, &mut world.rng);
+    let first = pick(&mut world).expect("nothing has failed yet");
+    let busy = Outcome::Busy {
+        status: 429,
+        retry_after: None,
+    };
+    world.router.report(first.lease, &busy, world.now, &mut world.rng);
+    assert!(pick(&mut world).expect("it cools by a guess").probe);
+    let shortage = pick(&mut world).expect_err("one request at a time");
+    let waits_for = WaitsFor::of(&shortage, CoolingRule::SoonestDue);
+    let claim_ends = world.now + PROBE_TIMEOUT;
+    assert!(waits_for.probe);
+    assert_eq!(waits_for.due, Some(claim_ends));
+    world.now = claim_ends;
+    assert!(pick(&mut world).expect("nobody probes it any more").probe);
 }
