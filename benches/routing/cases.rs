@@ -81,11 +81,17 @@ impl Case {
     }
 
     fn asking(snapshot: Arc<Snapshot>, models: impl IntoIterator<Item = usize>) -> Case {
+        let mut questions: Vec<Question> = models.into_iter().map(question).collect();
+        // As those of one token do.
+        let groups = Arc::clone(&questions[0].groups);
+        for question in &mut questions {
+            question.groups = Arc::clone(&groups);
+        }
         Case {
             snapshot,
             closings: Closings::default(),
             health: Health::new(Duration::from_secs(60)),
-            questions: models.into_iter().map(question).collect(),
+            questions,
             asked: 0,
             now: Instant::now(),
             rng: SmallRng::seed_from_u64(1),
