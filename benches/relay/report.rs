@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::figures::{CaseFigures, Figures, Round, Spread, cpu};
+use crate::figures::{CaseFigures, Figures, OfTarget, Round, Spread, cpu};
 use crate::goals::{Goal, added_p50_ratio, goals, p99_ratio};
 use crate::memory::MemoryFigures;
 use crate::nginx;
@@ -139,7 +139,7 @@ fn put_case(text: &mut String, case: &CaseFigures) {
             "", "CPU µs a request", "requests/s", "p50 µs", "p99 µs", "p99.9", "turns", "upstream", "load"
         ),
     );
-    let targets: [(&str, fn(&Round) -> &Sample); 3] = [
+    let targets: [(&str, OfTarget); 3] = [
         ("direct", |round| &round.direct),
         ("nginx", |round| &round.nginx),
         ("pointsman", |round| &round.pointsman),
@@ -150,7 +150,7 @@ fn put_case(text: &mut String, case: &CaseFigures) {
             put_target(text, case, "", "first byte", of, |sample| sample.first_us);
         }
     }
-    let added = |name: &str, of: fn(&Round) -> &Sample| {
+    let added = |name: &str, of: OfTarget| {
         let part = |part: fn(Quantiles) -> f64| {
             let added = |round: &Round| part(of(round).whole_us) - part(round.direct.whole_us);
             case.spread(added).median
