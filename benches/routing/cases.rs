@@ -18,8 +18,10 @@ use crate::house::{GROUP, House};
 /// More models than a core's own cache has room for the routes of.
 const RANDOM_QUESTIONS: usize = 16_384;
 
-/// Every case: its name, and how it is set up.
-pub const CASES: [(&str, fn() -> Case); 15] = [
+/// A case's name, and how it is set up.
+pub type Named = (&'static str, fn() -> Case);
+
+pub const CASES: [Named; 15] = [
     ("hot key, thousand abilities", || Case::hot(House::THOUSAND)),
     ("hot key, 100 thousand", || Case::hot(House::HUNDRED_THOUSAND)),
     ("hot key, million", || Case::hot(House::MILLION)),
