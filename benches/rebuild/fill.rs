@@ -43,15 +43,20 @@ async fn channels(database: &DatabaseConnection, kind: Kind, channels: usize) ->
 }
 
 async fn abilities(database: &DatabaseConnection, kind: Kind, house: House) -> Result<(), DbErr> {
-    run(database, kind, "CREATE TABLE names (name VARCHAR(255) NOT NULL)").await?;
+    run(database, kind, "CREATE TABLE names (model VARCHAR(255) NOT NULL)").await?;
     let names: Vec<String> = (0..house.models).map(House::model).collect();
     for some in names.chunks(ROWS_AT_ONCE) {
         let rows = list(some, |name| format!("('{name}')"));
-        run(database, kind, &format!("INSERT INTO names (name) VALUES {rows}")).await?;
+        run(
+            database,
+            kind,
+            &format!("INSERT INTO names (model) VALUES {rows}"),
+        )
+        .await?;
     }
     let abilities = format!(
         "INSERT INTO abilities (\"group\", model, channel_id, enabled, held) \
-         SELECT '{GROUP}', name, id, TRUE, FALSE FROM names CROSS JOIN channels ORDER BY name, id"
+         SELECT '{GROUP}', model, id, TRUE, FALSE FROM names CROSS JOIN channels ORDER BY model, id"
     );
     run(database, kind, &abilities).await?;
     run(database, kind, "DROP TABLE names").await

@@ -2,15 +2,22 @@
 
 use std::fs;
 use std::io;
-use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-/// The CPU time that each thread of a process has had. A thread that ends between two looks is not counted for its
-/// last stretch.
+/// What each thread of a process has had of the CPUs. One that ends between two looks is not counted for its last
+/// stretch.
 pub struct CpuTime {
-    ns: FxHashMap<String, u64>,
+    threads: FxHashMap<String, Had>,
+}
+
+/// Of a process between two looks, or of one thread since it began.
+#[derive(Clone, Copy, Default)]
+pub struct Had {
+    pub ns: u64,
+    /// How often a thread was set on a CPU: after each wait, each wake-up, each turn of another.
+    pub turns: u64,
 }
 
 impl CpuTime {
@@ -19,27 +26,33 @@ impl CpuTime {
     /// # Errors
     /// There is no such process.
     pub fn of(pid: u32) -> io::Result<CpuTime> {
-        let mut ns = FxHashMap::default();
+        let mut threads = FxHashMap::default();
         for task in fs::read_dir(format!("/proc/{pid}/task"))? {
             let task = task?;
             // One that has just ended.
             let Ok(text) = fs::read_to_string(task.path().join("schedstat")) else {
                 continue;
             };
-            let on_cpu = text.split(' ').next().and_then(|first| first.parse().ok());
-            let on_cpu = on_cpu.ok_or_else(|| io::Error::other("schedstat tells no time"))?;
-            ns.insert(task.file_name().to_string_lossy().into_owned(), on_cpu);
+            let mut fields = text.split_whitespace().map(str::parse);
+            let (Some(Ok(ns)), _, Some(Ok(turns))) = (fields.next(), fields.next(), fields.next()) else {
+                return Err(io::Error::other("schedstat tells no times"));
+            };
+            let name = task.file_name().to_string_lossy().into_owned();
+            threads.insert(name, Had { ns, turns });
         }
-        Ok(CpuTime { ns })
+        Ok(CpuTime { threads })
     }
 
-    /// What was used since an earlier look.
-    pub fn since(&self, earlier: &CpuTime) -> Duration {
-        let used = self.ns.iter().map(|(thread, now)| {
-            let before = earlier.ns.get(thread).copied().unwrap_or(0);
-            now.saturating_sub(before)
-        });
-        Duration::from_nanos(used.sum())
+    /// What was had since an earlier look.
+    pub fn since(&self, earlier: &CpuTime) -> Had {
+        let none = Had::default();
+        let mut all = none;
+        for (thread, now) in &self.threads {
+            let before = earlier.threads.get(thread).unwrap_or(&none);
+            all.ns += now.ns.saturating_sub(before.ns);
+            all.turns += now.turns.saturating_sub(before.turns);
+        }
+        all
     }
 }
 
@@ -50,6 +63,8 @@ pub struct Memory {
     pub rss_mb: f64,
     /// The same, pages shared with others by their part.
     pub pss_mb: f64,
+    /// Its own, without those of files (the program's).
+    pub anonymous_mb: f64,
 }
 
 impl Memory {
@@ -64,9 +79,13 @@ impl Memory {
             let kib: f64 = line.split_whitespace().next()?.parse().ok()?;
             Some(kib * 1024.0 / 1e6)
         };
-        mb("Rss:")
-            .zip(mb("Pss:"))
-            .map(|(rss_mb, pss_mb)| Memory { rss_mb, pss_mb })
-            .ok_or_else(|| io::Error::other("smaps_rollup tells no sizes"))
+        let all = || {
+            Some(Memory {
+                rss_mb: mb("Rss:")?,
+                pss_mb: mb("Pss:")?,
+                anonymous_mb: mb("Anonymous:")?,
+            })
+        };
+        all().ok_or_else(|| io::Error::other("smaps_rollup tells no sizes"))
     }
 }

@@ -56,6 +56,9 @@ pub struct Round {
     pub pointsman: Sample,
 }
 
+/// What one of a round's targets gave.
+pub type OfTarget = fn(&Round) -> &Sample;
+
 impl CaseFigures {
     /// Any figure of a round, over the rounds. Ratios and differences are taken within each round.
     pub fn spread(&self, figure: impl Fn(&Round) -> f64) -> Spread {

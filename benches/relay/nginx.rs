@@ -102,6 +102,9 @@ http {{
   client_max_body_size 64m;
   client_body_buffer_size 1m;
   proxy_max_temp_file_size 0;
+  proxy_buffer_size 16k;
+  proxy_buffers 32 64k;
+  proxy_busy_buffers_size 512k;
   proxy_http_version 1.1;
   proxy_set_header Connection '';
   upstream practice {{

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::figures::{CaseFigures, Figures, Round, Spread, cpu};
+use crate::figures::{CaseFigures, Figures, OfTarget, Round, Spread, cpu};
 use crate::rounds::Sample;
 
 const WIDTH: f64 = 900.0;
@@ -91,7 +91,7 @@ pub fn draw(figures: &Figures) -> String {
 
 fn cpu_group(case: &CaseFigures) -> Group {
     let of_nginx = |round: &Round| cpu(&round.nginx);
-    let bar = |look, of: fn(&Round) -> &Sample| Bar {
+    let bar = |look, of: OfTarget| Bar {
         look,
         length: case.spread(|round| cpu(of(round)) / of_nginx(round)),
         label: in_time(case.spread(|round| cpu(of(round))).median),
@@ -107,7 +107,7 @@ fn cpu_group(case: &CaseFigures) -> Group {
 
 fn latency_group(case: &CaseFigures) -> Group {
     let p50 = |sample: &Sample| sample.whole_us.p50;
-    let bar = |look, of: fn(&Round) -> &Sample| Bar {
+    let bar = |look, of: OfTarget| Bar {
         look,
         length: case.spread(|round| p50(of(round)) / p50(&round.nginx)),
         label: in_time(case.spread(|round| p50(of(round))).median),

@@ -5,8 +5,9 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::figures::{CaseFigures, Figures, Round, Spread, cpu};
+use crate::figures::{CaseFigures, Figures, OfTarget, Round, Spread, cpu};
 use crate::goals::{Goal, added_p50_ratio, goals, p99_ratio};
+use crate::memory::MemoryFigures;
 use crate::nginx;
 use crate::rounds::{Quantiles, Sample};
 
@@ -85,6 +86,7 @@ fn target_json(case: &CaseFigures, of: impl Fn(&Round) -> &Sample) -> Value {
     };
     json!({
         "cpu_us": spread(&cpu),
+        "turns": spread(&turns),
         "upstream_cpu_us": spread(&|sample| sample.upstream_cpu_us),
         "load_cpu_us": spread(&|sample| sample.load_cpu_us),
         "per_second": spread(&|sample| sample.per_second),
@@ -114,7 +116,7 @@ pub fn to_text(figures: &Figures, circumstances: &Circumstances) -> String {
     put(
         &mut text,
         format_args!(
-            "{} rounds of {} s a measurement; median (least..most); p99.9 and CPU of load and upstream are medians",
+            "{} rounds of {} s a measurement; median (least..most); p99.9, turns (of threads on the CPU, a request) and CPU of upstream and load (µs a request) are medians",
             circumstances.rounds, circumstances.seconds
         ),
     );
@@ -122,14 +124,7 @@ pub fn to_text(figures: &Figures, circumstances: &Circumstances) -> String {
         put_case(&mut text, case);
     }
     if let Some(memory) = &figures.memory {
-        put(
-            &mut text,
-            format_args!(
-                "\nmemory of Pointsman (RSS): idle {:.1} MB, 64 busy connections {:.1} MB, 1,000 streams {:.1} MB, \
-                 after {:.1} MB",
-                memory.idle.rss_mb, memory.busy_64.rss_mb, memory.streams_1000.rss_mb, memory.after.rss_mb
-            ),
-        );
+        put_memory(&mut text, memory);
     }
     put_goals(&mut text, &goals(figures));
     text
@@ -140,11 +135,11 @@ fn put_case(text: &mut String, case: &CaseFigures) {
     put(
         text,
         format_args!(
-            "  {:<10}{:>24}{:>26}{:>27}{:>27}{:>10}{:>10}{:>7}",
-            "", "CPU µs a request", "requests/s", "p50 µs", "p99 µs", "p99.9", "upstream", "load"
+            "  {:<10}{:>24}{:>26}{:>27}{:>27}{:>10}{:>7}{:>10}{:>7}",
+            "", "CPU µs a request", "requests/s", "p50 µs", "p99 µs", "p99.9", "turns", "upstream", "load"
         ),
     );
-    let targets: [(&str, fn(&Round) -> &Sample); 3] = [
+    let targets: [(&str, OfTarget); 3] = [
         ("direct", |round| &round.direct),
         ("nginx", |round| &round.nginx),
         ("pointsman", |round| &round.pointsman),
@@ -155,7 +150,7 @@ fn put_case(text: &mut String, case: &CaseFigures) {
             put_target(text, case, "", "first byte", of, |sample| sample.first_us);
         }
     }
-    let added = |name: &str, of: fn(&Round) -> &Sample| {
+    let added = |name: &str, of: OfTarget| {
         let part = |part: fn(Quantiles) -> f64| {
             let added = |round: &Round| part(of(round).whole_us) - part(round.direct.whole_us);
             case.spread(added).median
@@ -205,12 +200,44 @@ fn put_target(
         false => format!("{cpu_us:.1}"),
     };
     let per_second = spread(&|sample| sample.per_second);
+    let turns = match spread(&turns).median {
+        turns if turns.is_nan() => String::new(),
+        turns => format!("{turns:.1}"),
+    };
     let upstream = spread(&|sample| sample.upstream_cpu_us).median;
     let load = spread(&|sample| sample.load_cpu_us).median;
     put(
         text,
-        format_args!("  {name:<10}{cpu_us:>24}{per_second:>26.0}{latencies}{upstream:>10.1}{load:>7.1}"),
+        format_args!(
+            "  {name:<10}{cpu_us:>24}{per_second:>26.0}{latencies}{turns:>7}{upstream:>10.1}{load:>7.1}"
+        ),
     );
+}
+
+fn put_memory(text: &mut String, memory: &MemoryFigures) {
+    put(
+        text,
+        format_args!("\nmemory of Pointsman{:>22}{:>14}", "RSS", "its own"),
+    );
+    for (when, memory) in [
+        ("idle", memory.idle),
+        ("64 busy connections", memory.busy_64),
+        ("1,000 streams", memory.streams_1000),
+        ("after", memory.after),
+    ] {
+        put(
+            text,
+            format_args!(
+                "  {when:<24}{:>12.1} MB{:>11.1} MB",
+                memory.rss_mb, memory.anonymous_mb
+            ),
+        );
+    }
+}
+
+/// Of a relay; of the straight way there are none.
+fn turns(sample: &Sample) -> f64 {
+    sample.turns.unwrap_or(f64::NAN)
 }
 
 fn put_goals(text: &mut String, goals: &[Goal]) {

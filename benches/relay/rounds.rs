@@ -24,6 +24,8 @@ const WARM_UP_PART: u32 = 4;
 pub struct Sample {
     /// Of the relay, for one request.
     pub cpu_us: Option<f64>,
+    /// How often a thread of the relay was set on the CPU, for one request.
+    pub turns: Option<f64>,
     /// Of the upstream, for one request.
     pub upstream_cpu_us: f64,
     /// Of the load, for one request.
@@ -134,13 +136,11 @@ struct Look {
 
 fn sample(brought: Brought, before: &Look, after: &Look) -> Sample {
     let answers = brought.whole.len() as f64;
-    let each_us = |now: &CpuTime, then: &CpuTime| now.since(then).as_secs_f64() * 1e6 / answers;
+    let each_us = |now: &CpuTime, then: &CpuTime| now.since(then).ns as f64 / 1e3 / answers;
+    let relay = after.relay.as_ref().zip(before.relay.as_ref());
     Sample {
-        cpu_us: after
-            .relay
-            .as_ref()
-            .zip(before.relay.as_ref())
-            .map(|(now, then)| each_us(now, then)),
+        cpu_us: relay.map(|(now, then)| each_us(now, then)),
+        turns: relay.map(|(now, then)| now.since(then).turns as f64 / answers),
         upstream_cpu_us: each_us(&after.upstream, &before.upstream),
         load_cpu_us: each_us(&after.load, &before.load),
         per_second: answers / brought.took.as_secs_f64(),

@@ -18,8 +18,10 @@ use crate::house::{GROUP, House};
 /// More models than a core's own cache has room for the routes of.
 const RANDOM_QUESTIONS: usize = 16_384;
 
-/// Every case: its name, and how it is set up.
-pub const CASES: [(&str, fn() -> Case); 15] = [
+/// A case's name, and how it is set up.
+pub type Named = (&'static str, fn() -> Case);
+
+pub const CASES: [Named; 15] = [
     ("hot key, thousand abilities", || Case::hot(House::THOUSAND)),
     ("hot key, 100 thousand", || Case::hot(House::HUNDRED_THOUSAND)),
     ("hot key, million", || Case::hot(House::MILLION)),
@@ -81,11 +83,17 @@ impl Case {
     }
 
     fn asking(snapshot: Arc<Snapshot>, models: impl IntoIterator<Item = usize>) -> Case {
+        let mut questions: Vec<Question> = models.into_iter().map(question).collect();
+        // As those of one token do.
+        let groups = Arc::clone(&questions[0].groups);
+        for question in &mut questions {
+            question.groups = Arc::clone(&groups);
+        }
         Case {
             snapshot,
             closings: Closings::default(),
             health: Health::new(Duration::from_secs(60)),
-            questions: models.into_iter().map(question).collect(),
+            questions,
             asked: 0,
             now: Instant::now(),
             rng: SmallRng::seed_from_u64(1),

@@ -60,13 +60,14 @@ pub struct PracticeArgs {
 /// # Errors
 /// The address cannot be bound.
 pub async fn run(args: PracticeArgs) -> io::Result<()> {
-    let listener = TcpListener::bind(args.listen)?;
-    let address = listener.local_addr()?;
     if args.repeat {
         let full = Practice::start(SocketAddr::from(([127, 0, 0, 1], 0)), 1)?;
-        announce(address);
+        let listener = repeat::listen(args.listen)?;
+        announce(listener.local_addr()?);
         return repeat::serve(listener, full.addr()).await;
     }
+    let listener = TcpListener::bind(args.listen)?;
+    let address = listener.local_addr()?;
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let server = server(listener, workers, Arc::new(Stage::default()), Signals::Obeyed)?;
     announce(address);

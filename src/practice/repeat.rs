@@ -18,7 +18,7 @@ use reqwest::{Client, Method};
 use rustc_hash::FxHashMap;
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::answer::StreamOptions;
 use super::faults::{Plan, faults_of};
@@ -27,16 +27,30 @@ use super::faults::{Plan, faults_of};
 const READ_AT_ONCE: usize = 8 * 1024;
 /// As many as any client sends.
 const HEADERS: usize = 64;
+/// A thousand connections may come at once; one that finds no room is tried again after a second only.
+const BACKLOG: u32 = 4096;
 /// When no more connections can be had, some may end meanwhile.
 const BREATHE: Duration = Duration::from_millis(50);
+
+/// Takes the port.
+///
+/// # Errors
+/// The address cannot be bound.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves on `listener` until dropped; what is not known yet is asked of `full`. Must run in a `LocalSet`.
 ///
 /// # Errors
-/// The listener or a client of `full` cannot be used.
-pub async fn serve(listener: std::net::TcpListener, full: SocketAddr) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = TcpListener::from_std(listener)?;
+/// A client of `full` cannot be made.
+pub async fn serve(listener: TcpListener, full: SocketAddr) -> io::Result<()> {
     let repeater = Rc::new(Repeater::new(full)?);
     loop {
         match listener.accept().await {
