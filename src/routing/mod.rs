@@ -20,6 +20,7 @@ pub mod refusal;
 pub mod waiters;
 pub mod misses;
 pub mod rebuilds;
+pub mod hearing;
 pub mod lookups;
 pub mod router;
 

@@ -286,6 +286,10 @@ impl Router {
             scope,
             began,
         } = built;
+        // First of all: should anything below panic, closings that outlast it bar nothing that was read after them,
+        // while the old snapshot without them would serve what is closed.
+        let snapshot = Arc::new(snapshot);
+        let old = std::mem::replace(&mut self.snapshot, Arc::clone(&snapshot));
         self.closings
             .read_by_build(began, |channel| scope.covers(channel));
         self.misses.built(&snapshot, &scope, began);
@@ -298,7 +302,6 @@ impl Router {
             snapshot.channel(channel).is_some() || !scope.covers(channel) || is_ahead(channel)
         });
         self.health.tidy(now);
-        let old = std::mem::replace(&mut self.snapshot, Arc::new(snapshot));
         self.forget_old_selves(&old);
         old
     }

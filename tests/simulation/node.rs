@@ -4,6 +4,7 @@
 //! one that it mirrors; order of calls included. What the actors answer goes to `outbox`, in order.
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -482,14 +483,24 @@ pub enum BuildFate {
 type Ended = (Built, Version);
 
 impl BuildFate {
-    /// `cache::build`; none is a failure.
+    /// `cache::build`; none is a failure. One that panics unwinds for real, with all that it has made.
     fn result(self, task: &mut Task) -> Option<Ended> {
-        if self != BuildFate::Ok {
-            return None;
+        match self {
+            BuildFate::Ok => built(task),
+            BuildFate::Error | BuildFate::Late => None,
+            BuildFate::Panic => catch_unwind(AssertUnwindSafe(|| {
+                let _made = built(task);
+                // Without the hook, which would print each of them.
+                resume_unwind(Box::new("a build panics"))
+            }))
+            .ok(),
         }
-        let (version, draft) = task.view.take()?;
-        let scope = task.scope.clone();
-        let built = Built::new(draft, &task.base, scope, task.generation, task.began);
-        Some((built, version))
     }
+}
+
+fn built(task: &mut Task) -> Option<Ended> {
+    let (version, draft) = task.view.take()?;
+    let scope = task.scope.clone();
+    let built = Built::new(draft, &task.base, scope, task.generation, task.began);
+    Some((built, version))
 }

@@ -460,7 +460,7 @@ mod check {
         let should_be_named = rows.bad_spec
             || rows.bad_status
             || rows.abilities.values().any(AbilityRows::has_rot)
-            || ((known.is_some() || !rows.bad_spec) && rows.keys.iter().any(is_bad_key));
+            || rows.keys.iter().any(is_bad_key);
         if should_be_named != is_named {
             return fault(
                 "R7",

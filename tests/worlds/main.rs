@@ -14,6 +14,7 @@ mod relative;
 mod stage;
 
 mod closings;
+mod hearing;
 mod lookups;
 mod rebuilds;
 mod waiters;
