@@ -20,7 +20,8 @@ pub mod query;
 pub mod tokens;
 mod seen_tokens;
 mod good_news;
-mod together;
+/// Picks of one thread go together.
+pub mod together;
 /// A commit, its closings and its rebuild, in a task that nobody's going ends.
 pub mod changes;
 /// What the relay closes and reopens by itself.

@@ -5,10 +5,10 @@
 //! too, and sends what has gathered. Nobody waits for time: where nobody else asks, the pick goes at once.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::iter::once;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use actix::{Addr, MailboxError};
 use tokio::sync::oneshot;
@@ -34,7 +34,7 @@ pub async fn pick(cache: &Addr<CacheActor>, pick: Pick) -> Result<Picked, Mailbo
         };
     }
     let gathering = Begun::new(cache);
-    BehindTheOthers::default().await;
+    behind_the_others().await;
     let others = gathering.close();
     if others.is_empty() {
         return cache.send(pick).await;
@@ -104,20 +104,15 @@ impl Drop for Begun {
     }
 }
 
-/// Lets the tasks that are ready run first.
-#[derive(Default)]
-struct BehindTheOthers {
-    has_let: bool,
-}
-
-impl Future for BehindTheOthers {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if std::mem::replace(&mut self.has_let, true) {
+/// Lets the tasks that are ready run first. (Tokio's own way of yielding also looks at sockets and timers meanwhile.)
+pub async fn behind_the_others() {
+    let mut has_yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut has_yielded, true) {
             return Poll::Ready(());
         }
         cx.waker().wake_by_ref();
         Poll::Pending
-    }
+    })
+    .await;
 }

@@ -5,9 +5,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::StreamExt;
+use bytes::{Bytes, BytesMut};
 use futures::stream::unfold;
+use futures::{FutureExt, StreamExt};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use log::info;
@@ -22,10 +22,13 @@ use super::journey::{Found, Journey, Seeking};
 use super::keep_alive::Quiet;
 use super::refusal;
 use super::stream::{Ended, Events, Happening};
+use crate::actors::together::behind_the_others;
 use crate::protocol::stream::{Shape, Started, StreamReader};
 use crate::protocol::{ErrorAnswer, UpstreamError};
 use crate::routing::outcome::{Breakage, Next, Outcome};
 
+/// What leaves in one write at most, or little more: a slow client slows its upstream from there on.
+const TOGETHER_BYTES: usize = 16 * 1024;
 /// After an error event the connection closes; before that the event must have left.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
@@ -126,10 +129,8 @@ impl ClientStream {
 
     async fn step(mut self) -> Option<(Result<Bytes, Aborted>, Self)> {
         loop {
-            if let Some(bytes) = self.held.pop_front() {
-                if bytes.is_empty() {
-                    continue;
-                }
+            self.take_what_is_there().await;
+            if let Some(bytes) = self.held_together() {
                 self.quiet.broken();
                 return Some((Ok(bytes), self));
             }
@@ -151,6 +152,49 @@ impl ClientStream {
                 }
             }
         }
+    }
+
+    /// Behind the first event those that have come with it: one write for all. Time is not waited for, only the task
+    /// that reads the upstream's connection: it hands over one chunk at a time.
+    async fn take_what_is_there(&mut self) {
+        let mut has_yielded = false;
+        while (1..TOGETHER_BYTES).contains(&self.held_bytes()) {
+            let State::Passing(passing) = &mut self.state else {
+                return;
+            };
+            let next = passing
+                .events
+                .next(&mut passing.journey.told, None)
+                .now_or_never();
+            match next {
+                Some(happening) => {
+                    has_yielded = false;
+                    self.take(happening);
+                }
+                None if has_yielded => return,
+                None => {
+                    has_yielded = true;
+                    behind_the_others().await;
+                }
+            }
+        }
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.held.iter().map(Bytes::len).sum()
+    }
+
+    /// What is held, in one piece.
+    fn held_together(&mut self) -> Option<Bytes> {
+        self.held.retain(|bytes| !bytes.is_empty());
+        if self.held.len() < 2 {
+            return self.held.pop_front();
+        }
+        let mut together = BytesMut::with_capacity(self.held_bytes());
+        self.held
+            .drain(..)
+            .for_each(|bytes| together.extend_from_slice(&bytes));
+        Some(together.freeze())
     }
 
     fn keep_alive(&mut self) {

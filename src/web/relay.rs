@@ -31,11 +31,16 @@ const EXPOSED: &str = "x-request-id, retry-after, x-should-retry, x-pointsman-ch
 /// Registers every relay route.
 pub fn configure(cfg: &mut web::ServiceConfig, relay: Relay) {
     cfg.app_data(web::Data::new(relay))
-        .service(web::resource(PATHS).route(web::to(handle)));
+        .configure(|cfg| everywhere(cfg, || web::to(handle)));
 }
 
-/// Where every relay route lies.
-pub const PATHS: [&str; 5] = ["/", "/v1", "/v1/{tail:.*}", "/v1beta", "/v1beta/{tail:.*}"];
+/// Wherever a relay route lies. (A scope is found by comparing; a pattern would be a regular expression.)
+pub fn everywhere(cfg: &mut web::ServiceConfig, route: impl Fn() -> actix_web::Route) {
+    cfg.service(web::resource("/").route(route()));
+    for versions in ["/v1", "/v1beta"] {
+        cfg.service(web::scope(versions).default_service(route()));
+    }
+}
 
 /// Where a request goes, told from its method and raw path.
 #[derive(Debug, PartialEq, Eq)]

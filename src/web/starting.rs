@@ -9,7 +9,7 @@ use super::relay;
 pub fn configure(app: &mut web::ServiceConfig) {
     app.route("/livez", web::get().to(|| async { "ok" }))
         .route("/livez", web::head().to(HttpResponse::Ok))
-        .service(web::resource(relay::PATHS).route(web::to(relay::not_yet)))
+        .configure(|app| relay::everywhere(app, || web::to(relay::not_yet)))
         .default_service(web::to(not_yet));
 }
 
