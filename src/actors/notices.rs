@@ -11,6 +11,7 @@ use super::routing_handle::Routing;
 use crate::routing::hearing::{Answer, Hearing, Outdated, Wanted};
 use crate::routing::rebuilds::Urgency;
 use crate::store::connect::Database;
+use crate::store::error::StoreError;
 use crate::store::notices::{self, Ear, News};
 use crate::store::tokens::TokenId;
 
@@ -72,7 +73,7 @@ async fn wait(mut ear: Option<&mut Ear>, hearing: &mut Hearing) {
     }
 }
 
-async fn news(database: &Database, wanted: Wanted) -> Result<News, notices::Failed> {
+async fn news(database: &Database, wanted: Wanted) -> Result<News, StoreError> {
     match wanted {
         Wanted::Since(known) => notices::since(database, known).await,
         Wanted::Version => Ok(News {

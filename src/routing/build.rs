@@ -493,9 +493,18 @@ struct Patch {
     snapshot: Snapshot,
     names: Names,
     new_names: bool,
-    /// Touched routes as they will be: abilities in all, and those that are open.
-    routes: FxHashMap<(NameIndex, NameIndex), (u32, Vec<Candidate>)>,
+    routes: FxHashMap<(NameIndex, NameIndex), Edits>,
     free: Vec<Slot>,
+}
+
+/// What becomes of a route.
+#[derive(Default)]
+struct Edits {
+    /// Abilities that go, and that come, open or not.
+    fewer: u32,
+    more: u32,
+    leave: Vec<Slot>,
+    join: Vec<Candidate>,
 }
 
 impl Patch {
@@ -530,26 +539,16 @@ impl Patch {
 
     fn leave_routes(&mut self, places: &[(NameIndex, NameIndex)], slot: Slot) {
         for place in places {
-            let (abilities, candidates) = self.route(*place);
-            *abilities = abilities.saturating_sub(1);
-            candidates.retain(|candidate| candidate.slot != slot);
+            let edits = self.routes.entry(*place).or_default();
+            edits.fewer += 1;
+            edits.leave.push(slot);
         }
     }
 
     fn join(&mut self, place: (NameIndex, NameIndex), candidate: Option<Candidate>) {
-        let (abilities, candidates) = self.route(place);
-        *abilities += 1;
-        candidates.extend(candidate);
-    }
-
-    fn route(&mut self, place: (NameIndex, NameIndex)) -> &mut (u32, Vec<Candidate>) {
-        let groups = &self.snapshot.groups;
-        self.routes.entry(place).or_insert_with(|| {
-            match groups.get(place.0 as usize).and_then(|g| g.get(place.1)) {
-                Some(route) => (route.abilities(), route.candidates().collect()),
-                None => (0, Vec::new()),
-            }
-        })
+        let edits = self.routes.entry(place).or_default();
+        edits.more += 1;
+        edits.join.extend(candidate);
     }
 
     /// A slot that no route of this snapshot names any more, so that slots do not grow with every patch.
@@ -581,9 +580,16 @@ impl Patch {
         self.snapshot
             .groups
             .resize_with(self.snapshot.names.groups.len(), Default::default);
-        for ((group, model), (abilities, candidates)) in self.routes {
-            let route = (abilities > 0).then(|| Arc::new(Route::new(abilities, candidates)));
-            self.snapshot.groups[group as usize].set(model, route);
+        for ((group, model), edits) in self.routes {
+            let routes = &mut self.snapshot.groups[group as usize];
+            let known = routes.get(model).map_or(0, |route| route.abilities());
+            let abilities = known.saturating_sub(edits.fewer) + edits.more;
+            let Edits { leave, join, .. } = edits;
+            let route = (abilities > 0).then(|| match routes.get(model) {
+                Some(route) => route.edited(abilities, leave, join),
+                None => Route::new(abilities, join),
+            });
+            routes.set(model, route.map(Arc::new));
         }
         self.snapshot.quarantined.extend(quarantine.list());
         self.snapshot.quarantined.sort_unstable_by_key(|q| q.channel);

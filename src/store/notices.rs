@@ -24,14 +24,16 @@ use crate::routing::ids::ChannelId;
 
 /// Notices last so long; a node that was away for longer reads everything.
 const LAST_MS: i64 = 3_600_000;
-/// The channel of PostgreSQL's NOTIFY.
-const CALL: &str = "pointsman_changes";
+/// The channel of PostgreSQL's NOTIFY, as statements need it.
+macro_rules! call {
+    () => {
+        "pointsman_changes"
+    };
+}
+const CALL: &str = call!();
 const ROW: i64 = 1;
 /// A listener whose connection failed tries again after this.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
-
-/// Why there are no news.
-pub use super::error::StoreError as Failed;
 
 /// What a change tells the other nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +95,7 @@ pub(crate) async fn write(
         .exec_without_returning(session)
         .await?;
     if session.backend() == DbBackend::Postgres {
-        session.run("NOTIFY pointsman_changes").await?;
+        session.run(concat!("NOTIFY ", call!())).await?;
     }
     Ok(())
 }
