@@ -5,11 +5,13 @@
 
 use futures::FutureExt;
 
+use sea_orm::DbBackend;
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, Order, Query, SelectStatement};
 
 use super::connect::{Database, LaneName};
 use super::decode::{self, ABILITY, CHANNEL, KEY, of_table};
 use super::error::StoreError;
+use super::gathered_abilities;
 use super::models;
 use super::session::{Begin, Session};
 use crate::routing::build::Draft;
@@ -93,6 +95,9 @@ async fn read_in_order(
             }
         })
         .await?;
+    if ids.is_none() && session.backend() == DbBackend::Sqlite {
+        return gathered_abilities::read(session, draft).await;
+    }
     let abilities = select("abilities", &ABILITY, "channel_id", ids);
     session
         .each_of(&abilities, |row| {

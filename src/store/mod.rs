@@ -48,6 +48,7 @@ mod channel_abilities;
 mod channel_views;
 mod commit;
 mod decode;
+mod gathered_abilities;
 mod ids_given;
 mod lanes;
 mod locked_channel;

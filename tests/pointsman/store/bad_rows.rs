@@ -77,6 +77,46 @@ on_all! {
     }
 }
 
+/// SQLite hands over many abilities at once: wherever one among them is not like the others, nothing else is lost.
+#[test]
+fn r7_one_odd_ability_among_thousands_harms_only_itself() {
+    run(Kind::Sqlite, |stage| Box::pin(one_odd_ability(stage)));
+}
+
+async fn one_odd_ability(stage: &Stage) {
+    let database = stage.open().await;
+    let (many, odd) = (
+        made(&database, channel("many")).await,
+        made(&database, channel("odd")).await,
+    );
+    let numbers =
+        "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 5000) SELECT n FROM c";
+    stage
+        .sql(&[
+            &format!("INSERT INTO abilities (\"group\", model, channel_id) SELECT 'default', 'many-' || n, {many} FROM ({numbers})"),
+            &format!("INSERT INTO abilities (\"group\", model, channel_id) VALUES ('default', 'a' || char(31) || 'b' || char(30) || 'c', {odd})"),
+            &format!("INSERT INTO abilities (\"group\", model, channel_id, priority, weight) VALUES ('default', 'overridden', {odd}, 7, 3)"),
+            &format!("INSERT INTO abilities (\"group\", model, channel_id, enabled) VALUES ('default', 'unreadable', {odd}, 'perhaps')"),
+            &format!("INSERT INTO abilities (\"group\", model, channel_id, held) VALUES ('default', 'held', {odd}, 1)"),
+            &format!("INSERT INTO abilities (\"group\", model, channel_id) VALUES (x'ff', 'no text', {odd})"),
+            &format!("INSERT INTO abilities (rowid, \"group\", model, channel_id) VALUES (-5, 'default', 'first of all', {odd})"),
+        ])
+        .await;
+    let snapshot = snapshot(&database).await;
+    let shows = |channel, model| snapshot.shows_open(channel, "default", model);
+    assert!((1..=5_000).all(|n| shows(many, &format!("many-{n}"))));
+    assert!(shows(odd, "a\u{1f}b\u{1e}c") && shows(odd, "overridden") && shows(odd, "first of all"));
+    assert!(!shows(odd, "unreadable") && !shows(odd, "held"));
+    let overridden = snapshot
+        .abilities()
+        .find(|ability| ability.model.as_str() == "overridden");
+    assert_eq!(overridden.and_then(|ability| ability.open), Some((7, 3)));
+    let named: Vec<_> = snapshot.quarantined().iter().map(|named| named.channel).collect();
+    assert_eq!(named, [odd]);
+    // The channels' own abilities of the stage are there too.
+    assert_eq!(snapshot.models_of("default").len(), 5_000 + 5 + 2);
+}
+
 async fn check(database: &Database, id: ChannelId, mapped: Option<&str>) {
     use pointsman::store::find_route::candidates;
     let found = candidates(database, &["default".into()], &"m1".into())
