@@ -20,8 +20,7 @@ pub mod query;
 pub mod tokens;
 mod seen_tokens;
 mod good_news;
-/// Picks of one thread go together.
-pub mod together;
+mod together;
 /// A commit, its closings and its rebuild, in a task that nobody's going ends.
 pub mod changes;
 /// What the relay closes and reopens by itself.

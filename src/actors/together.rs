@@ -104,8 +104,8 @@ impl Drop for Begun {
     }
 }
 
-/// Lets the tasks that are ready run first. (Tokio's own way of yielding also looks at sockets and timers meanwhile.)
-pub async fn behind_the_others() {
+/// Lets this thread's tasks that are ready run first. (Tokio's own way of yielding looks at sockets and timers meanwhile.)
+async fn behind_the_others() {
     let mut has_yielded = false;
     poll_fn(|cx| {
         if std::mem::replace(&mut has_yielded, true) {

@@ -11,7 +11,8 @@ use futures::{FutureExt, StreamExt};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use log::info;
-use tokio::time::sleep;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep};
 
 use super::answer::{Aborted, Answer, Body, Chunks};
 use super::attempt::{Begun, Running, Served};
@@ -22,13 +23,14 @@ use super::journey::{Found, Journey, Seeking};
 use super::keep_alive::Quiet;
 use super::refusal;
 use super::stream::{Ended, Events, Happening};
-use crate::actors::together::behind_the_others;
 use crate::protocol::stream::{Shape, Started, StreamReader};
 use crate::protocol::{ErrorAnswer, UpstreamError};
 use crate::routing::outcome::{Breakage, Next, Outcome};
 
 /// What leaves in one write at most, or little more: a slow client slows its upstream from there on.
 const TOGETHER_BYTES: usize = 16 * 1024;
+/// Events that follow one another within this come faster than anybody reads.
+const IN_A_ROW: Duration = Duration::from_millis(1);
 /// After an error event the connection closes; before that the event must have left.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
@@ -40,6 +42,7 @@ pub fn still_seeking(seeking: Seeking, shape: Shape, keep_alive: Duration) -> An
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     let mut stream = ClientStream {
         held: VecDeque::new(),
+        sent_at: None,
         shape,
         started: Started::NotYet,
         quiet: Quiet::new(Some(keep_alive)),
@@ -61,6 +64,7 @@ pub fn begun(journey: Journey, begun: Box<Begun>, keep_alive: Option<Duration>) 
     let (status, headers) = (begun.status, begun.headers.clone());
     let mut stream = ClientStream {
         held: VecDeque::new(),
+        sent_at: None,
         shape: begun.events.shape(),
         started: Started::NotYet,
         quiet: Quiet::new(keep_alive),
@@ -77,6 +81,8 @@ pub fn begun(journey: Journey, begun: Box<Begun>, keep_alive: Option<Duration>) 
 struct ClientStream {
     /// On its way to the client.
     held: VecDeque<Bytes>,
+    /// When something last left.
+    sent_at: Option<Instant>,
     shape: Shape,
     started: Started,
     quiet: Quiet,
@@ -132,6 +138,7 @@ impl ClientStream {
             self.take_what_is_there().await;
             if let Some(bytes) = self.held_together() {
                 self.quiet.broken();
+                self.sent_at = Some(Instant::now());
                 return Some((Ok(bytes), self));
             }
             match &mut self.state {
@@ -154,10 +161,11 @@ impl ClientStream {
         }
     }
 
-    /// Behind the first event those that have come with it: one write for all. Time is not waited for, only the task
-    /// that reads the upstream's connection: it hands over one chunk at a time.
+    /// Behind the first event those that have come with it: one write for all. No time is waited for. Where events come
+    /// one right after another, the task that reads the upstream's connection, which hands over one chunk at a time, is
+    /// let run for more; elsewhere that would be in vain.
     async fn take_what_is_there(&mut self) {
-        let mut has_yielded = false;
+        let mut has_yielded = self.sent_at.is_none_or(|at| at.elapsed() > IN_A_ROW);
         while (1..TOGETHER_BYTES).contains(&self.held_bytes()) {
             let State::Passing(passing) = &mut self.state else {
                 return;
@@ -174,7 +182,7 @@ impl ClientStream {
                 None if has_yielded => return,
                 None => {
                     has_yielded = true;
-                    behind_the_others().await;
+                    yield_now().await;
                 }
             }
         }
