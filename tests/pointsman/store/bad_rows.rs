@@ -103,7 +103,7 @@ async fn one_odd_ability(stage: &Stage) {
         ])
         .await;
     let snapshot = snapshot(&database).await;
-    let shows = |channel, model| snapshot.shows_open(channel, "default", model);
+    let shows = |channel, model: &str| snapshot.shows_open(channel, "default", model);
     assert!((1..=5_000).all(|n| shows(many, &format!("many-{n}"))));
     assert!(shows(odd, "a\u{1f}b\u{1e}c") && shows(odd, "overridden") && shows(odd, "first of all"));
     assert!(!shows(odd, "unreadable") && !shows(odd, "held"));
