@@ -20,6 +20,7 @@ use super::decode::{Incoming, incoming};
 use super::failover::Place;
 use super::options::Timeouts;
 use super::prepare::{Prepared, Unfit, prepare};
+use super::record::REQUESTS;
 use super::request::Request;
 use super::resume::Told;
 use super::stream::{self, Events, Happening, Opening, Pace, UsageChunk};
@@ -157,7 +158,7 @@ impl Running {
             Outcome::Ok | Outcome::Gone => {
                 let input_tokens = Counted(self.usage.input_tokens);
                 let output_tokens = Counted(self.usage.output_tokens);
-                info!(request_id:%, channel:%, key, outcome = word, ms, input_tokens:%, output_tokens:%; "attempt ended");
+                info!(target: REQUESTS, request_id:%, channel:%, key, outcome = word, ms, input_tokens:%, output_tokens:%; "attempt ended");
             }
             Outcome::Broken(breakage) => {
                 warn!(request_id:%, channel:%, key, outcome = word, breakage:?, ms; "attempt failed");

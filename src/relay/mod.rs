@@ -53,6 +53,7 @@ use http::StatusCode;
 
 pub use options::{RelayOptions, Timeouts};
 pub use prepare::provider_traits;
+pub use record::REQUESTS;
 
 use self::answer::{Answer, Body};
 use self::attempt::Served;

@@ -11,6 +11,8 @@ use super::counters;
 use crate::protocol::Endpoint;
 use crate::routing::ids::ChannelId;
 
+/// The target of the lines that tell of requests and attempts which ended in good order.
+pub const REQUESTS: &str = module_path!();
 /// A client's own id is repeated in the log, but not at any length.
 const MAX_CLIENT_ID: usize = 64;
 
@@ -101,6 +103,7 @@ impl Drop for Record {
             .with_label_values(&[self.endpoint.name(), &status.to_string()])
             .observe(elapsed.as_secs_f64());
         info!(
+            target: REQUESTS,
             request_id = self.request_id.as_str(),
             client_request_id = self.client_request_id.as_str(),
             endpoint = self.endpoint.name(),

@@ -3,7 +3,8 @@
 //! Whatever stands in a message or a value, it stays one line: control characters are escaped, and a value
 //! with a space or a quote in it is quoted.
 //!
-//! A line that nobody has to act on is written with those of the next tenth of a second: one write for many requests.
+//! The lines of requests are written with those of the next tenth of a second: one write for many. Any other line is
+//! written at once, behind those.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write as _};
@@ -16,6 +17,8 @@ use env_logger::Target;
 use log::Record;
 use log::kv::{self, Key, Value, VisitSource};
 
+use crate::relay::REQUESTS;
+
 /// How long a line may wait for others.
 const WRITTEN_WITHIN: Duration = Duration::from_millis(100);
 /// What has gathered is written when it is so much, in bytes.
@@ -27,7 +30,7 @@ pub fn start(default: &str) {
     let default = format!("{default},actix_server=warn");
     let mut builder = env_logger::Builder::from_env(Env::new().filter_or("RUST_LOG", default));
     builder.format(|out, record| {
-        IS_URGENT.set(record.level() <= log::Level::Warn);
+        IS_URGENT.set(record.target() != REQUESTS);
         let time = out.timestamp_millis();
         writeln!(out, "{time} {}", Line(record))
     });
@@ -36,7 +39,7 @@ pub fn start(default: &str) {
 }
 
 thread_local! {
-    /// The line that this thread writes now must not wait: somebody should act, or the process may end.
+    /// The line that this thread writes now must not wait for others.
     static IS_URGENT: Cell<bool> = const { Cell::new(true) };
     /// The value that is being written.
     static VALUE: RefCell<String> = const { RefCell::new(String::new()) };
@@ -68,7 +71,7 @@ impl Lines {
             let gathered = Arc::<Gathered>::default();
             let to_write = Arc::clone(&gathered);
             let writer = std::thread::Builder::new().name("log".to_owned());
-            // Without the thread a line waits for the next that is urgent, or for more lines.
+            // Without the thread a line waits for the next that does not, or for more lines.
             let _ = writer.spawn(move || to_write.write_what_waits());
             gathered
         });
