@@ -596,3 +596,6 @@ impl Patch {
         self.snapshot
     }
 }
+
+#[cfg(test)]
+mod tests;

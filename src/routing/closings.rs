@@ -141,6 +141,31 @@ mod tests {
     }
 
     #[test]
+    fn closings_are_counted_until_they_are_read() {
+        let mut closings = Closings::default();
+        assert_eq!((closings.len(), closings.is_empty()), (0, true));
+        let channel = ChannelId(1);
+        let ability = |model: &str| Closed::Ability {
+            channel,
+            group: "g".into(),
+            model: model.into(),
+        };
+        let key = Closed::Key {
+            channel,
+            key: KeyId(1),
+        };
+        for closed in [Closed::Channel(channel), ability("m"), ability("n"), key] {
+            closings.add(Closing {
+                closed,
+                at: Moment(5),
+            });
+        }
+        assert_eq!((closings.len(), closings.is_empty()), (4, false));
+        closings.read_by_build(Moment(6), |_| true);
+        assert_eq!((closings.len(), closings.is_empty()), (0, true));
+    }
+
+    #[test]
     fn r10_closing_bars_what_was_read_before_it() {
         let closings = closed(5);
         assert!(bars(&closings, 4));
