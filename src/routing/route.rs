@@ -335,8 +335,11 @@ mod tests {
 
     use super::*;
 
+    /// A tier: its priority, what it weighs, and its channels with their weights.
+    type Told = (i64, u64, Vec<(Slot, u32)>);
+
     /// What can be told of a route without knowing how it is kept.
-    fn told(route: &Route) -> (u32, Vec<(i64, u64, Vec<(Slot, u32)>)>) {
+    fn told(route: &Route) -> (u32, Vec<Told>) {
         let tier = |tier: Tier<'_>| {
             let each = (0..tier.slots.len()).map(|index| (tier.slots[index], tier.weight(index)));
             (tier.priority, tier.total_weight(), each.collect())

@@ -388,7 +388,7 @@ mod tests {
         fs::write(&path, &text[..text.len() - 4]).unwrap();
         assert_eq!(
             file(&folder, 1).read_journal().unwrap(),
-            [ability.clone()],
+            std::slice::from_ref(&ability),
             "a torn line is none"
         );
         let later = Closed::Channel(ChannelId(9));
