@@ -171,3 +171,11 @@ pub fn question(groups: &[&str], model: &str) -> Question {
         cooling: CoolingRule::PassOver,
     }
 }
+
+/// How often a property is tried. `PROPTEST_CASES` asks for fewer, or more.
+pub fn cases() -> proptest::test_runner::Config {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => proptest::test_runner::Config::default(),
+        None => proptest::test_runner::Config::with_cases(2_000),
+    }
+}

@@ -202,16 +202,8 @@ impl World {
     }
 }
 
-/// `PROPTEST_CASES` asks for fewer, or more.
-fn cases() -> ProptestConfig {
-    match std::env::var_os("PROPTEST_CASES") {
-        Some(_) => ProptestConfig::default(),
-        None => ProptestConfig::with_cases(2_000),
-    }
-}
-
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(crate::routing::stage::cases())]
 
     #[test]
     fn r13_something_is_offered_while_something_is_open_and_not_barred(seed: u64, steps in steps()) {

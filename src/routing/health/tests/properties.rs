@@ -292,16 +292,8 @@ fn cap(outcome: &Outcome) -> Duration {
     }
 }
 
-/// `PROPTEST_CASES` asks for fewer, or more.
-fn cases() -> ProptestConfig {
-    match std::env::var_os("PROPTEST_CASES") {
-        Some(_) => ProptestConfig::default(),
-        None => ProptestConfig::with_cases(2_000),
-    }
-}
-
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(crate::routing::stage::cases())]
 
     #[test]
     fn health_keeps_its_promises(seed: u64, steps in steps()) {
